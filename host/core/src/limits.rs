@@ -1,0 +1,85 @@
+//! Every bound of the system, unit in the name. Relations between them are asserted at compile
+//! time: a limit that contradicts another does not build.
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The encoded request of one call.
+pub const REQUEST_BYTES_MAX: usize = 3 * MIB / 2;
+/// The encoded reply of one call.
+pub const REPLY_BYTES_MAX: usize = 4 * MIB;
+/// A message that a plugin puts into a status; what is longer is cut.
+pub const STATUS_MESSAGE_BYTES_MAX: usize = 4 * KIB;
+/// The details that a plugin puts into a status. gRPC carries them in a header, in base64.
+pub const STATUS_DETAILS_BYTES_MAX: usize = 4 * KIB;
+
+/// A key of the state.
+pub const KEY_BYTES_MAX: usize = 4 * KIB;
+/// A value of the state.
+pub const VALUE_BYTES_MAX: usize = MIB;
+/// All keys and values that one command writes.
+pub const COMMAND_WRITE_BYTES_MAX: usize = 16 * MIB;
+/// A line that a plugin logs; what is longer is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+
+/// Commands that travel as one log entry.
+pub const BATCH_COMMANDS_MAX: usize = 4096;
+/// Payload bytes at which a batch is full. A single larger request travels alone.
+pub const BATCH_BYTES_MAX: usize = MIB;
+/// An encoded batch: the largest is either a full one or one large request.
+pub const ENTRY_BYTES_MAX: usize = REQUEST_BYTES_MAX + 64 * KIB;
+/// Commands that wait for the batcher; further callers wait in their handlers.
+pub const SUBMIT_MAX: usize = 1024;
+
+/// One append message of raft: as many entries as fit, at least one.
+pub const RAFT_MESSAGE_BYTES_MAX: usize = MIB;
+/// Append messages on their way to one follower.
+pub const RAFT_INFLIGHT_MESSAGES_MAX: usize = 256;
+/// Committed entries that one round hands to apply.
+pub const COMMITTED_BYTES_PER_READY_MAX: usize = 8 * MIB;
+/// Entries proposed by this leader and not committed yet.
+pub const UNCOMMITTED_BYTES_MAX: usize = 64 * MIB;
+/// Committed entries that wait in consensus because apply is behind.
+pub const PARKED_BYTES_MAX: usize = 64 * MIB;
+/// Recent entries that a durable log also keeps in memory.
+pub const LOG_CACHE_BYTES_MAX: usize = 64 * MIB;
+/// Linearizable reads that wait for a read index.
+pub const READS_WAITING_MAX: usize = 65_536;
+
+/// Ticks without a heartbeat before an election, at the least; at most twice as many.
+pub const ELECTION_TICKS: u32 = 10;
+/// Ticks between heartbeats.
+pub const HEARTBEAT_TICKS: u32 = 1;
+/// Ticks that a read waits for a read index before it is refused.
+pub const READ_TICKS_MAX: u32 = 50;
+
+/// A module as it is uploaded.
+pub const MODULE_BYTES_MAX: usize = 16 * MIB;
+/// Linear memory of one guest instance.
+pub const GUEST_MEMORY_BYTES_MAX: usize = 64 * MIB;
+/// Elements in a guest's tables.
+pub const GUEST_TABLE_ELEMENTS_MAX: usize = 10_000;
+/// Fuel of one command; about one unit for each WebAssembly instruction.
+pub const COMMAND_FUEL_MAX: u64 = 100_000_000;
+/// Wall-clock time of one query, in milliseconds.
+pub const QUERY_MS_MAX: u64 = 2_000;
+/// Queries that run at the same time on one node; further ones wait.
+pub const QUERIES_RUNNING_MAX: usize = 32;
+
+/// Times that a command is handed on from node to node in search of the leader.
+pub const FORWARD_HOPS_MAX: u32 = 3;
+/// Voters of one group.
+pub const VOTERS_MAX: usize = 7;
+
+/// A full batch must fit its entry, else it could be proposed but never decoded.
+const _: () = assert!(BATCH_BYTES_MAX + BATCH_COMMANDS_MAX * 8 + 64 <= ENTRY_BYTES_MAX);
+/// The largest request alone must fit an entry.
+const _: () = assert!(REQUEST_BYTES_MAX + 64 <= ENTRY_BYTES_MAX);
+/// Raft refuses proposals once this is reached; one append message must always fit.
+const _: () = assert!(UNCOMMITTED_BYTES_MAX >= RAFT_MESSAGE_BYTES_MAX + ENTRY_BYTES_MAX);
+/// A pair must fit what a command may write.
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMAND_WRITE_BYTES_MAX);
+/// A value must fit a reply and a request.
+const _: () = assert!(VALUE_BYTES_MAX < REPLY_BYTES_MAX && VALUE_BYTES_MAX < REQUEST_BYTES_MAX);
+/// A lost heartbeat must not start an election.
+const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS);

@@ -1,0 +1,89 @@
+//! Apply: turns committed entries into outcomes and state, in the order of the log.
+//!
+//! Writes, the applied index, the machine's time and the group's members are committed in one
+//! atomic batch, so a crash leaves the state of some entry, whole.
+//!
+//! What this deliberately does not know: consensus. It sees log ids and bytes.
+
+use std::sync::Arc;
+
+use crate::batch::{self, Payload};
+use crate::id::{GroupId, LogId};
+use crate::outcome::{Fatal, Outcome};
+use crate::run::{Place, Run};
+use crate::state::{Meta, StateStore, Writes};
+
+/// A plugin's code, however it is run.
+pub trait Program: Send {
+    /// Runs all calls of `run`. A call that traps is finished with its rejection, and the next one
+    /// begins. An error stops this node.
+    fn run(&mut self, run: Run) -> Result<Run, Fatal>;
+
+    /// Gets ready for the next run. Called when nobody waits.
+    fn prepare(&mut self) -> Result<(), Fatal> {
+        Ok(())
+    }
+}
+
+/// A program and its state.
+pub struct Machine<P> {
+    group: GroupId,
+    program: P,
+    state: Arc<dyn StateStore>,
+    meta: Meta,
+}
+
+impl<P: Program> Machine<P> {
+    /// The machine of `group` as its state left it.
+    pub fn new(group: GroupId, program: P, state: Arc<dyn StateStore>) -> Self {
+        let meta = state.snapshot().meta().clone();
+        Self { group, program, state, meta }
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> LogId {
+        self.meta.applied
+    }
+
+    /// Applies the next entry; returns an outcome for each of its commands, in their order.
+    pub fn apply(&mut self, id: LogId, payload: Payload) -> Result<Vec<Outcome>, Fatal> {
+        assert_eq!(id.index, self.meta.applied.index + 1, "an entry is skipped or applied twice");
+        assert!(id.term >= self.meta.applied.term, "terms fall along the log");
+        let mut meta = Meta { applied: id, ..self.meta.clone() };
+        let (outcomes, writes) = match payload {
+            Payload::Empty => (Vec::new(), Writes::new()),
+            Payload::Members(conf) => {
+                meta.conf = conf;
+                (Vec::new(), Writes::new())
+            }
+            Payload::Commands(entry) => {
+                let batch = batch::decode(&entry)
+                    .map_err(|error| Fatal::new(format!("decoding entry {id}"), error.into()))?;
+                // A new leader's clock may be behind the old one's; the machine's never falls.
+                meta.time_ms = meta.time_ms.max(batch.time_ms);
+                let place = Place { group: self.group, id, time_ms: meta.time_ms };
+                let count = batch.commands.len();
+                let run = Run::commands(self.state.snapshot(), place, batch.commands);
+                let (outcomes, writes) = self.program.run(run)?.into_parts();
+                assert_eq!(outcomes.len(), count, "a command without an outcome");
+                (outcomes, writes)
+            }
+        };
+        self.state.commit(writes, meta.clone())?;
+        self.meta = meta;
+        Ok(outcomes)
+    }
+
+    /// Gets ready for the next entry. Called when nobody waits.
+    pub fn prepare(&mut self) -> Result<(), Fatal> {
+        self.program.prepare()
+    }
+
+    /// Makes all that was applied durable.
+    pub fn flush(&self) -> Result<(), Fatal> {
+        self.state.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! What a command decided, and the two kinds of error, which never mix: a [`Rejection`] is part of
+//! the replicated result and the same on every node; a [`Fatal`] is this node's own and stops it.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// What a command decided; identical on every replica.
+pub type Outcome = Result<Bytes, Rejection>;
+
+/// Why a command was refused. Its writes were undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The plugin's own decision.
+    Status {
+        /// gRPC's code, 1 to 16.
+        code: u32,
+        /// For a person.
+        message: String,
+        /// For a program; the plugin's own encoding.
+        details: Bytes,
+    },
+    /// The guest broke off: a panic, an access out of bounds, endless recursion, a broken ABI rule.
+    Trap {
+        /// The kind, and for a panic its message.
+        reason: String,
+    },
+    /// The guest computed for too long.
+    OutOfFuel,
+    /// The guest asked for more memory than it may have.
+    OutOfMemory,
+    /// A key, a value, a reply or a command's writes are over their limit.
+    OverLimit {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The largest it may be.
+        bytes_max: usize,
+    },
+}
+
+impl Rejection {
+    /// A trap of that reason.
+    pub fn trap(reason: impl Into<String>) -> Self {
+        Self::Trap { reason: reason.into() }
+    }
+
+    /// `Ok` when `bytes` is within `bytes_max`, else the rejection that names the limit.
+    pub fn check(what: &'static str, bytes: usize, bytes_max: usize) -> Result<(), Self> {
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        Err(Self::OverLimit { what, bytes, bytes_max })
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { message, .. } => f.write_str(message),
+            Self::Trap { reason } => write!(f, "the plugin trapped: {reason}"),
+            Self::OutOfFuel => f.write_str("the plugin ran out of fuel"),
+            Self::OutOfMemory => f.write_str("the plugin ran out of memory"),
+            Self::OverLimit { what, bytes, bytes_max } => {
+                write!(f, "{what} of {bytes} bytes is over the limit of {bytes_max} bytes")
+            }
+        }
+    }
+}
+
+/// A fault of this node alone: its disk, its memory, damaged data. The node stops; it never becomes
+/// an outcome, since other replicas do not share it.
+#[derive(Debug)]
+pub struct Fatal(anyhow::Error);
+
+impl Fatal {
+    /// A fault that `doing` met, with its cause.
+    pub fn new(doing: impl fmt::Display + Send + Sync + 'static, cause: anyhow::Error) -> Self {
+        Self(cause.context(doing))
+    }
+
+    /// A fault without a further cause.
+    pub fn msg(what: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+        Self(anyhow::Error::msg(what))
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The whole chain of causes, on one line.
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for Fatal {}

@@ -1,0 +1,103 @@
+//! Who waits for which entry of the log.
+
+use std::collections::VecDeque;
+
+use crate::id::LogId;
+
+/// What became of a proposed entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is committed.
+    Committed,
+    /// Another entry was committed in its place; it never will be.
+    Overwritten,
+}
+
+/// Waiters by (term, index), in the order of proposal.
+pub(super) struct Waiters<W> {
+    queue: VecDeque<(LogId, Vec<W>)>,
+}
+
+impl<W> Waiters<W> {
+    pub(super) fn new() -> Self {
+        Self { queue: VecDeque::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Terms never fall and a leader only appends, so places rise; except that a member deposed and
+    /// elected again may propose at an index that it had proposed at before.
+    pub(super) fn push(&mut self, id: LogId, waiters: Vec<W>) {
+        if let Some((last, _)) = self.queue.back() {
+            assert!(last.term <= id.term, "terms fall");
+            assert!(last.term < id.term || last.index < id.index, "two proposals at one place");
+        }
+        self.queue.push_back((id, waiters));
+    }
+
+    /// Everything that `committed` decides: its own waiters, and those whose places it proves lost.
+    pub(super) fn resolve(&mut self, committed: LogId) -> Vec<(Vec<W>, Verdict)> {
+        let mut decided = Vec::new();
+        // Indexes need not rise along the queue (see `push`), and it is short: look at all of it
+        // only when its front is not past the committed entry.
+        if self.queue.front().is_none_or(|(id, _)| id.index > committed.index) {
+            let stale = |(id, _): &(LogId, Vec<W>)| id.index <= committed.index;
+            if !self.queue.iter().any(stale) {
+                return decided;
+            }
+        }
+        let mut rest = VecDeque::with_capacity(self.queue.len());
+        for (id, waiters) in self.queue.drain(..) {
+            if id == committed {
+                decided.push((waiters, Verdict::Committed));
+            } else if id.index <= committed.index {
+                decided.push((waiters, Verdict::Overwritten));
+            } else {
+                rest.push_back((id, waiters));
+            }
+        }
+        self.queue = rest;
+        decided
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn id(term: u64, index: u64) -> LogId {
+        LogId { term, index }
+    }
+
+    #[test]
+    fn a_deposed_leader_still_answers_what_commits_later() {
+        let mut waiters = Waiters::new();
+        waiters.push(id(1, 5), vec!['a']);
+        waiters.push(id(1, 6), vec!['b']);
+        assert_eq!(waiters.resolve(id(1, 5)), [(vec!['a'], Verdict::Committed)]);
+        assert_eq!(waiters.resolve(id(2, 6)), [(vec!['b'], Verdict::Overwritten)]);
+        assert_eq!(waiters.len(), 0);
+    }
+
+    #[test]
+    fn an_entry_of_others_decides_nothing_later() {
+        let mut waiters = Waiters::new();
+        waiters.push(id(3, 9), vec!['a']);
+        assert_eq!(waiters.resolve(id(3, 8)), []);
+        assert_eq!(waiters.len(), 1);
+    }
+
+    #[test]
+    fn one_commit_overwrites_all_that_waited_before_it() {
+        let mut waiters = Waiters::new();
+        waiters.push(id(1, 5), vec!['a']);
+        waiters.push(id(1, 7), vec!['b']);
+        // Deposed, elected again with a shorter log, and proposing at an old place.
+        waiters.push(id(3, 6), vec!['c']);
+        let decided = waiters.resolve(id(3, 6));
+        assert_eq!(decided, [(vec!['a'], Verdict::Overwritten), (vec!['c'], Verdict::Committed)]);
+        assert_eq!(waiters.resolve(id(3, 7)), [(vec!['b'], Verdict::Overwritten)]);
+    }
+}

@@ -1,0 +1,300 @@
+//! One run of a program: the calls of one log entry, or one query, and the state as they see it.
+//!
+//! A run owns all that it needs, so that a program can move it into its sandbox and out again.
+//! Writes go to an overlay; each call has its own savepoint, so a call that is refused or traps
+//! leaves nothing behind, and the rest of the entry goes on.
+
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::vec;
+
+use bytes::Bytes;
+
+use crate::batch::Command;
+use crate::id::{GroupId, LogId};
+use crate::limits;
+use crate::outcome::{Fatal, Outcome, Rejection};
+use crate::state::{Range, StateView, Visit, Writes};
+
+/// One call as a program gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The entry's index; for a query, the index of the state it reads.
+    pub index: u64,
+    /// The machine's time.
+    pub time_ms: u64,
+    /// The same on every replica, different for every command.
+    pub seed: u64,
+    /// Place within the entry.
+    pub position: u32,
+    /// The method called.
+    pub method: u32,
+    /// The encoded request.
+    pub payload: Bytes,
+}
+
+/// Why an operation on the state did not go through.
+#[derive(Debug)]
+pub enum Stop {
+    /// The call ends with this outcome.
+    Reject(Rejection),
+    /// This node stops.
+    Fatal(Fatal),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Reject(rejection)
+    }
+}
+
+impl From<Fatal> for Stop {
+    fn from(fatal: Fatal) -> Self {
+        Self::Fatal(fatal)
+    }
+}
+
+/// What a run is about: the place in the log and the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Whose log.
+    pub group: GroupId,
+    /// Where in it.
+    pub id: LogId,
+    /// The machine's time there.
+    pub time_ms: u64,
+}
+
+/// What the overlay held of a key before a write.
+enum Before {
+    Nothing,
+    Written(Option<Bytes>),
+}
+
+/// The calls of one entry, the state they see, and what they decided.
+pub struct Run {
+    view: Arc<dyn StateView>,
+    place: Place,
+    calls: vec::IntoIter<Command>,
+    writable: bool,
+    outcomes: Vec<Outcome>,
+    running: bool,
+    overlay: Writes,
+    /// What the overlay held before the running call's writes, newest last.
+    undo: Vec<(Bytes, Before)>,
+    call_write_bytes: usize,
+}
+
+impl Run {
+    /// The commands of one entry.
+    pub fn commands(view: Arc<dyn StateView>, place: Place, commands: Vec<Command>) -> Self {
+        Self {
+            view,
+            place,
+            outcomes: Vec::with_capacity(commands.len()),
+            calls: commands.into_iter(),
+            writable: true,
+            running: false,
+            overlay: Writes::new(),
+            undo: Vec::new(),
+            call_write_bytes: 0,
+        }
+    }
+
+    /// One query of a snapshot. What it tries to write is refused.
+    pub fn query(view: Arc<dyn StateView>, group: GroupId, query: Command) -> Self {
+        let meta = view.meta();
+        let place = Place { group, id: meta.applied, time_ms: meta.time_ms };
+        let mut run = Self::commands(view, place, vec![query]);
+        run.writable = false;
+        run
+    }
+
+    /// Whether calls may write.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Begins the next call; `None` when there are no more. The previous one must be finished.
+    pub fn next_call(&mut self) -> Option<Call> {
+        assert!(!self.running, "a call begins before the previous one is finished");
+        let command = self.calls.next()?;
+        self.running = true;
+        let position = u32::try_from(self.outcomes.len()).expect("a batch's count is limited");
+        Some(Call {
+            index: self.place.id.index,
+            time_ms: self.place.time_ms,
+            seed: seed(self.place.group, self.place.id, position),
+            position,
+            method: command.method,
+            payload: command.payload,
+        })
+    }
+
+    /// Whether a call was begun and not finished.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Ends the running call: its writes stay when it succeeded, else they are undone.
+    pub fn finish(&mut self, outcome: Outcome) {
+        assert!(self.running, "a call ends that did not begin");
+        let outcome = outcome.and_then(|reply| {
+            Rejection::check("a reply", reply.len(), limits::REPLY_BYTES_MAX).map(|()| reply)
+        });
+        if outcome.is_err() {
+            self.roll_back();
+        }
+        self.undo.clear();
+        self.call_write_bytes = 0;
+        self.running = false;
+        self.outcomes.push(outcome);
+    }
+
+    fn roll_back(&mut self) {
+        while let Some((key, before)) = self.undo.pop() {
+            match before {
+                Before::Written(value) => self.overlay.insert(key, value),
+                Before::Nothing => self.overlay.remove(&key),
+            };
+        }
+    }
+
+    /// The value of a key as the running call sees it.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+        match self.overlay.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.view.get(key),
+        }
+    }
+
+    /// Sets a key.
+    pub fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Rejection> {
+        Rejection::check("a value", value.len(), limits::VALUE_BYTES_MAX)?;
+        self.write(key, Some(value))
+    }
+
+    /// Removes a key; true when it was there.
+    pub fn delete(&mut self, key: Bytes) -> Result<bool, Stop> {
+        let existed = self.get(&key)?.is_some();
+        self.write(key, None)?;
+        Ok(existed)
+    }
+
+    /// Removes the keys of a range; returns how many there were.
+    pub fn delete_range(&mut self, lo: &[u8], hi: Option<&[u8]>) -> Result<u64, Stop> {
+        self.check_writable()?;
+        let mut keys = Vec::new();
+        let mut bytes = 0;
+        self.scan(Range { lo, hi, reverse: false }, &mut |key, _| {
+            bytes += key.len();
+            keys.push(Bytes::copy_from_slice(key));
+            // What is over the limit is refused below; there is no need to collect all of it.
+            if bytes > limits::COMMAND_WRITE_BYTES_MAX {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let count = keys.len() as u64;
+        for key in keys {
+            self.write(key, None)?;
+        }
+        Ok(count)
+    }
+
+    fn check_writable(&self) -> Result<(), Rejection> {
+        if self.writable {
+            return Ok(());
+        }
+        Err(Rejection::trap("a query tried to change the state"))
+    }
+
+    fn write(&mut self, key: Bytes, value: Option<Bytes>) -> Result<(), Rejection> {
+        self.check_writable()?;
+        Rejection::check("a key", key.len(), limits::KEY_BYTES_MAX)?;
+        self.call_write_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        Rejection::check(
+            "what a command writes",
+            self.call_write_bytes,
+            limits::COMMAND_WRITE_BYTES_MAX,
+        )?;
+        let before = self.overlay.insert(key.clone(), value);
+        let before = before.map_or(Before::Nothing, Before::Written);
+        self.undo.push((key, before));
+        Ok(())
+    }
+
+    /// Shows the pairs of a range as the running call sees them: the state's, under the overlay.
+    pub fn scan(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let hi = range.hi.map_or(Bound::Unbounded, Bound::Excluded);
+        let overlay = self.overlay.range::<[u8], _>((Bound::Included(range.lo), hi));
+        if range.reverse {
+            merge(&*self.view, overlay.rev(), range, visit)
+        } else {
+            merge(&*self.view, overlay, range, visit)
+        }
+    }
+
+    /// What the calls have written so far.
+    pub fn writes(&self) -> &Writes {
+        &self.overlay
+    }
+
+    /// Ends the run: what its calls decided, and what they wrote.
+    pub fn into_parts(self) -> (Vec<Outcome>, Writes) {
+        assert!(!self.running, "a run ends within a call");
+        (self.outcomes, self.overlay)
+    }
+}
+
+/// Shows two ordered sources as one; where both have a key, the overlay's counts.
+fn merge<'a>(
+    view: &dyn StateView,
+    overlay: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    range: Range<'_>,
+    visit: &mut Visit<'_>,
+) -> Result<(), Fatal> {
+    let mut overlay = overlay.peekable();
+    let mut ended = false;
+    view.scan(range, &mut |key, value| {
+        while let Some((own, written)) =
+            overlay.next_if(|(own, _)| if range.reverse { **own >= key } else { **own <= key })
+        {
+            let shadows = **own == *key;
+            if let Some(written) = written
+                && visit(own, written).is_break()
+            {
+                ended = true;
+                return ControlFlow::Break(());
+            }
+            if shadows {
+                return ControlFlow::Continue(());
+            }
+        }
+        let flow = visit(key, value);
+        ended = flow.is_break();
+        flow
+    })?;
+    let rest = overlay.filter_map(|(own, written)| Some((own, written.as_ref()?)));
+    for (own, written) in rest {
+        if ended || visit(own, written).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A number for each command, from its place alone: `SplitMix64`'s output function (Steele, Lea,
+/// Flood 2014) over the place's parts.
+fn seed(group: GroupId, id: LogId, position: u32) -> u64 {
+    let mix = |seed: u64, part: u64| {
+        let mut z = (seed ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    [group.0, id.term, id.index, u64::from(position)].into_iter().fold(0, mix)
+}

@@ -1,0 +1,19 @@
+//! Generates the Rust code of the wire contracts, without a system `protoc`.
+
+use std::error::Error;
+
+const FILES: [&str; 3] =
+    ["quorate/v1/options.proto", "quorate/v1/plugin.proto", "quorate/v1/peer.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for file in FILES {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(FILES, ["."])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .client_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Quorate's wire contracts: the code generated from the `.proto` files beside it, and no logic.
+
+/// Version 1 of the contracts.
+pub mod v1 {
+    #![allow(missing_docs, reason = "generated; the .proto files carry the comments")]
+    include!(concat!(env!("OUT_DIR"), "/quorate.v1.rs"));
+}
+
+/// The text of `quorate/v1/options.proto`, for tools that compile a plugin's `.proto`.
+pub const OPTIONS_PROTO: &str = include_str!("../quorate/v1/options.proto");
