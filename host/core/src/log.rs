@@ -48,6 +48,28 @@ pub trait LogStore: Send + 'static {
     fn entries(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<Entry>, Fatal>;
 }
 
+impl LogStore for Box<dyn LogStore> {
+    fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
+        (**self).persist(round)
+    }
+
+    fn hard_state(&self) -> HardState {
+        (**self).hard_state()
+    }
+
+    fn last_index(&self) -> u64 {
+        (**self).last_index()
+    }
+
+    fn term(&self, index: u64) -> Result<Option<u64>, Fatal> {
+        (**self).term(index)
+    }
+
+    fn entries(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<Entry>, Fatal> {
+        (**self).entries(low, high, bytes_max)
+    }
+}
+
 /// A log in memory: gone with its process.
 #[derive(Debug, Default)]
 pub struct MemoryLog {

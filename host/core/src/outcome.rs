@@ -27,6 +27,8 @@ pub enum Rejection {
     },
     /// The guest computed for too long.
     OutOfFuel,
+    /// A query took longer than it may. Never an outcome of a command: nodes differ in speed.
+    Deadline,
     /// The guest asked for more memory than it may have.
     OutOfMemory,
     /// A key, a value, a reply or a command's writes are over their limit.
@@ -61,6 +63,7 @@ impl fmt::Display for Rejection {
             Self::Status { message, .. } => f.write_str(message),
             Self::Trap { reason } => write!(f, "the plugin trapped: {reason}"),
             Self::OutOfFuel => f.write_str("the plugin ran out of fuel"),
+            Self::Deadline => f.write_str("the plugin took too long for a query"),
             Self::OutOfMemory => f.write_str("the plugin ran out of memory"),
             Self::OverLimit { what, bytes, bytes_max } => {
                 write!(f, "{what} of {bytes} bytes is over the limit of {bytes_max} bytes")

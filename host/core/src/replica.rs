@@ -209,6 +209,11 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         self.waiters.len()
     }
 
+    /// Whether this member leads and has asked another one to take over.
+    pub fn is_handing_over(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.raw.raft.lead_transferee.is_some()
+    }
+
     /// Takes notice of an event. Its effects come with the next [`advance`](Self::advance).
     pub fn handle(&mut self, event: Event<W, R>) {
         match event {

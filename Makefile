@@ -1,0 +1,42 @@
+# Everything here is one cargo command or two: see CONTRIBUTING.md for working without make.
+
+# Outside of the clone, because a cold build takes some ten minutes, RocksDB's C++ most of them: a
+# fresh clone, or a second one, finds it done.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quorate
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Where setup puts the Python packages of the test that is a client in another language.
+export QUORATE_VENV ?= $(CACHE)/python
+
+PLUGINS := counter kv
+
+.PHONY: run test build lint setup setup-test clean
+
+run: build ## a cluster of three nodes on this machine, in the foreground
+	exec dist/quorate dev --nodes 3
+
+test: setup-test
+	cargo test --release --workspace
+
+build: setup ## the release binary and the plugins' modules, in dist/
+	cargo build --release --package quorate
+	@mkdir -p dist
+	@install -C $(CARGO_TARGET_DIR)/release/quorate dist/quorate
+	@set -e; for plugin in $(PLUGINS); do \
+		dist/quorate build plugins/$$plugin --out dist/$$plugin.wasm; \
+	done
+
+# All in the release profile, which shares RocksDB with the builds.
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --release --workspace --no-deps
+
+setup:
+	@tools/setup.sh
+
+setup-test:
+	@tools/setup.sh test
+
+clean:
+	cargo clean
+	rm -rf dist

@@ -1,0 +1,42 @@
+//! The apply thread: runs committed entries, in order, and answers those who wait for them.
+
+use std::sync::mpsc::Receiver;
+
+use quorate_core::id::LogId;
+use quorate_core::machine::{Machine, Program};
+use quorate_core::outcome::{Fatal, Outcome};
+use quorate_core::replica::{Committed, Refusal};
+use tokio::sync::{oneshot, watch};
+
+/// What a caller is told of its command. A waiter dropped unsent means: unknown.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was decided, at this place of the log.
+    Decided(LogId, Outcome),
+    /// It was not proposed, and never will be.
+    Refused(Refusal),
+}
+
+/// Who waits for the outcome of a command. The handle travels with the command.
+pub type Waiter = oneshot::Sender<Answer>;
+
+/// Applies until `committed` closes. Publishes the applied index before it answers, so that whoever
+/// was answered can read what it wrote.
+pub fn run<P: Program>(
+    mut machine: Machine<P>,
+    committed: &Receiver<Committed<Waiter>>,
+    applied: &watch::Sender<u64>,
+) -> Result<(), Fatal> {
+    machine.prepare()?;
+    while let Ok(Committed { id, payload, waiters }) = committed.recv() {
+        let outcomes = machine.apply(id, payload)?;
+        applied.send_replace(id.index);
+        // Other replicas have no waiters; they dropped nothing.
+        for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+            // A caller that went away does not need its answer.
+            drop(waiter.send(Answer::Decided(id, outcome)));
+        }
+        machine.prepare()?;
+    }
+    machine.flush()
+}

@@ -1,0 +1,127 @@
+//! The command line. Exit codes: 0 done, 1 it went wrong, 2 it was asked wrongly.
+
+mod build;
+mod call;
+mod check;
+mod cluster;
+mod dev;
+mod serve;
+mod settings;
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use settings::LogSettings;
+
+/// Turns a state machine, compiled to WebAssembly, into a replicated, durable, linearizable gRPC
+/// service.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    log: LogSettings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a cluster in this process, to develop against
+    Dev(dev::Settings),
+    /// Run one node of a cluster
+    Serve(serve::Settings),
+    /// Call a method of a running service, by reflection, and print the reply as JSON
+    Call(call::Arguments),
+    /// Compile a plugin's crate to a module
+    Build(build::Arguments),
+    /// Say what a module exports, imports and serves, and whether a node would take it
+    Check(check::Arguments),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// Why a command did not do what it was asked.
+enum Failure {
+    /// It was asked wrongly: exit code 2.
+    Usage(anyhow::Error),
+    /// It went wrong: exit code 1.
+    Failed(anyhow::Error),
+    /// It went wrong, and has said so itself.
+    Said,
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn usage(problem: impl fmt::Display) -> Failure {
+    Failure::Usage(anyhow::anyhow!("{problem}"))
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error),
+    };
+    let ran = match cli.command {
+        Command::Dev(settings) => dev::run(settings, &cli.log),
+        Command::Serve(settings) => serve::run(settings, &cli.log),
+        Command::Call(arguments) => call::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => {
+            complain(format_args!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            complain(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+        Err(Failure::Said) => ExitCode::FAILURE,
+    }
+}
+
+/// Help goes to standard output; a wrong call is one line, and exit code 2.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        say(format_args!("{}", error.render().ansi()));
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        complain(format_args!("{}", error.render()));
+        return ExitCode::from(2);
+    }
+    let text = error.render().to_string();
+    let problem = text.split("\n\nUsage").next().unwrap_or(&text);
+    let words: Vec<_> = problem.split_whitespace().collect();
+    complain(format_args!("{} (see --help)", words.join(" ")));
+    ExitCode::from(2)
+}
+
+/// A line on standard output. Whoever reads it may have gone: that is not this command's problem.
+fn say(line: fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
+
+/// A line on standard error.
+fn complain(line: fmt::Arguments<'_>) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}

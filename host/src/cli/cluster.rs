@@ -1,0 +1,61 @@
+//! Running nodes in the foreground until a signal, or a fault.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, usage};
+use crate::node::Node;
+
+/// How often the nodes are asked whether one of their stages has failed.
+const FAILURE_POLL: Duration = Duration::from_millis(100);
+
+/// Binds an address, or says which setting is wrong.
+pub(super) fn bind(flag: &str, address: &str) -> Result<TcpListener, Failure> {
+    let resolved: Vec<SocketAddr> = address
+        .to_socket_addrs()
+        .map_err(|error| usage(format_args!("{flag} {address}: {error}")))?
+        .collect();
+    TcpListener::bind(&*resolved)
+        .map_err(|error| usage(format_args!("{flag} {address}: {error}")))
+}
+
+/// Waits for SIGINT, SIGTERM or the fault of a node, and stops all of them.
+pub(super) fn run_until_signal(nodes: Vec<Node>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting a runtime for signals")?;
+    let failure = runtime.block_on(wait(&nodes))?;
+    if failure.is_none() {
+        tracing::info!("stopping");
+    }
+    std::thread::scope(|scope| {
+        for node in nodes {
+            scope.spawn(|| node.stop());
+        }
+    });
+    match failure {
+        Some(failure) => Err(Failure::Failed(anyhow::anyhow!("a node failed: {failure}"))),
+        None => Ok(()),
+    }
+}
+
+async fn wait(nodes: &[Node]) -> anyhow::Result<Option<String>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut poll = tokio::time::interval(FAILURE_POLL);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(None),
+            _ = interrupt.recv() => return Ok(None),
+            _ = poll.tick() => {
+                if let Some(failure) = nodes.iter().find_map(Node::failure) {
+                    return Ok(Some(failure));
+                }
+            }
+        }
+    }
+}

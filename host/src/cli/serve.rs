@@ -1,0 +1,156 @@
+//! `quorate serve`: one node of a cluster.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use quorate_core::batcher::BatcherConfig;
+use quorate_core::id::NodeId;
+use quorate_core::limits;
+use quorate_core::outcome::Fatal;
+use serde::Deserialize;
+
+use super::settings::{LogSettings, from_file, load_module};
+use super::{Failure, cluster, say, usage};
+use crate::identity::{Identity, LogKind};
+use crate::node::{Node, NodeConfig, Storage};
+
+/// A heartbeat each, an election after 10 to 20 without one.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+const CLUSTER: &str = "quorate";
+
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Settings {
+    /// This node's number, from 1
+    #[arg(long, env = "QUORATE_NODE", value_name = "ID")]
+    node: Option<u32>,
+    /// Where clients connect
+    #[arg(long, env = "QUORATE_LISTEN", value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where the other nodes connect
+    #[arg(long, env = "QUORATE_PEER_LISTEN", value_name = "ADDR")]
+    peer_listen: Option<String>,
+    /// All nodes of the cluster, this one included
+    #[arg(long, env = "QUORATE_PEERS", value_name = "1=ADDR,2=ADDR,3=ADDR")]
+    peers: Option<String>,
+    /// The folder of this node alone
+    #[arg(long, env = "QUORATE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the log is kept; with memory, a node that restarts joins anew [default: rocksdb]
+    #[arg(long, env = "QUORATE_LOG", value_name = "rocksdb|memory")]
+    log: Option<LogKind>,
+    /// The module to run; the same on all nodes [default: the key-value plugin]
+    #[arg(long, env = "QUORATE_PLUGIN", value_name = "FILE.wasm")]
+    plugin: Option<PathBuf>,
+    /// The cluster's name; nodes of different clusters refuse each other [default: quorate]
+    #[arg(long, env = "QUORATE_CLUSTER", value_name = "NAME")]
+    cluster: Option<String>,
+    /// A TOML file with a table [serve] of such settings
+    #[arg(long, env = "QUORATE_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> {
+    let file: Settings = from_file(settings.config.as_deref(), "serve")?;
+    let number = required("--node", settings.node.or(file.node))?;
+    let node = NodeId::new(number).ok_or_else(|| usage("--node 0: nodes are numbered from 1"))?;
+    let listen = required("--listen", settings.listen.or(file.listen))?;
+    let peer_listen = required("--peer-listen", settings.peer_listen.or(file.peer_listen))?;
+    let peers = required("--peers", settings.peers.or(file.peers))?;
+    let data = required("--data", settings.data.or(file.data))?;
+    let log_kind = settings.log.or(file.log).unwrap_or(LogKind::RocksDb);
+    let plugin = settings.plugin.or(file.plugin);
+    let cluster_name =
+        settings.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.to_owned());
+    let addresses = parse_peers(&peers)?;
+    if !addresses.contains_key(&node) {
+        return Err(usage(format_args!("--peers {peers}: node {node} itself is not among them")));
+    }
+    log.install()?;
+    let module = load_module(plugin.as_ref())?;
+    let clients = cluster::bind("--listen", &listen)?;
+    let peers = cluster::bind("--peer-listen", &peer_listen)?;
+    let identity = Identity {
+        cluster: cluster_name,
+        node,
+        founders: addresses.keys().copied().collect(),
+        module: module.digest().0,
+    };
+    let services: Vec<String> = module.manifest().service_names().map(str::to_owned).collect();
+    let running = Node::start(NodeConfig {
+        identity,
+        clients,
+        peers,
+        addresses,
+        storage: Storage::Folder(data, log_kind),
+        module: Arc::clone(&module),
+        batcher: BatcherConfig::default(),
+        tick: TICK,
+    })
+    .map_err(|error| match error.is::<Fatal>() {
+        true => Failure::Failed(error),
+        // Whatever is not a fault of log or state is a setting that does not fit.
+        false => Failure::Usage(error),
+    })?;
+    say(format_args!("ready {} {}", services.join(","), running.client_address()));
+    cluster::run_until_signal(vec![running])
+}
+
+fn required<T>(flag: &str, value: Option<T>) -> Result<T, Failure> {
+    value.ok_or_else(|| {
+        let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+        usage(format_args!(
+            "{flag} is missing: give the flag, or QUORATE_{variable}, or the key in --config"
+        ))
+    })
+}
+
+fn parse_peers(peers: &str) -> Result<BTreeMap<NodeId, String>, Failure> {
+    let wrong = |why: &str| usage(format_args!("--peers {peers}: {why}"));
+    let mut out = BTreeMap::new();
+    for peer in peers.split(',').filter(|peer| !peer.trim().is_empty()) {
+        let (number, address) =
+            peer.split_once('=').ok_or_else(|| wrong("write ID=ADDR,ID=ADDR,..."))?;
+        let number = number.trim().parse().ok().and_then(NodeId::new);
+        let node = number.ok_or_else(|| wrong("nodes are numbered from 1"))?;
+        let address = address.trim();
+        let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if !has_port {
+            return Err(wrong(&format!("\"{address}\" is not HOST:PORT")));
+        }
+        if out.insert(node, address.to_owned()).is_some() {
+            return Err(wrong(&format!("node {node} stands there twice")));
+        }
+    }
+    if !(1..=limits::VOTERS_MAX).contains(&out.len()) {
+        return Err(wrong(&format!("a cluster has 1 to {} nodes", limits::VOTERS_MAX)));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_read_or_the_problem_is_named() {
+        let parsed = parse_peers("2=b:2, 1=127.0.0.1:1").ok().unwrap();
+        let ids: Vec<_> = parsed.keys().map(|node| node.get()).collect();
+        assert_eq!(ids, [1, 2]);
+        for (peers, problem) in [
+            ("1", "ID=ADDR"),
+            ("x=a:1", "numbered from 1"),
+            ("0=a:1", "numbered from 1"),
+            ("1=a", "not HOST:PORT"),
+            ("1=a:1,1=b:1", "twice"),
+            ("", "1 to 7"),
+        ] {
+            let Err(Failure::Usage(error)) = parse_peers(peers) else { panic!("{peers}") };
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The raft thread: gives the replica its events and carries out its effects.
+//!
+//! One thread owns the replica and its log. It blocks in fsync, and only there; while it does, the
+//! next batch grows. Feedback from apply is a watermark, never a queue, so there is no cycle of
+//! full queues.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use quorate_core::batch::{Batch, Payload};
+use quorate_core::id::{NodeId, RaftId};
+use quorate_core::limits;
+use quorate_core::log::LogStore;
+use quorate_core::outcome::Fatal;
+use quorate_core::replica::{Admission, Committed, Event, Outbox, Refusal, Replica, Status};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::apply::{Answer, Waiter};
+
+/// Who waits for a read index.
+pub type Reader = oneshot::Sender<Result<u64, Refusal>>;
+
+/// The replica as the host runs it, over any log.
+pub type HostReplica = Replica<Box<dyn LogStore>, Waiter, Reader>;
+
+/// What other nodes and the operator ask of consensus.
+#[derive(Debug)]
+pub enum Request {
+    /// Take the next step in admitting a member.
+    Admit(RaftId, oneshot::Sender<Admission>),
+    /// A message to that member could not be delivered.
+    Unreachable(RaftId),
+}
+
+/// What comes in. When `intake` closes, the thread drains and ends; the others may close earlier.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Batches to propose.
+    pub intake: mpsc::Receiver<Batch<Waiter>>,
+    /// Raft messages of other members.
+    pub inbox: mpsc::Receiver<Bytes>,
+    /// Those who wait for a read index.
+    pub reads: mpsc::Receiver<Reader>,
+    /// Everything else.
+    pub requests: mpsc::Receiver<Request>,
+    /// The last index that apply has finished.
+    pub applied: watch::Receiver<u64>,
+}
+
+/// What goes out.
+#[derive(Debug)]
+pub struct Outputs<S> {
+    /// Committed entries for apply; this thread alone sends, so dropping it ends apply.
+    pub committed: SyncSender<Committed<Waiter>>,
+    /// Who leads, for all who want to know.
+    pub status: watch::Sender<Status>,
+    /// Sends a raft message, or loses it.
+    pub send: S,
+}
+
+/// How long a draining thread waits for proposed commands, and then for another leader.
+const DRAIN_MAX: Duration = Duration::from_millis(500);
+const HAND_OVER_MAX: Duration = Duration::from_millis(300);
+/// Messages and reads that are taken between two rounds of the replica.
+const EVENTS_PER_ROUND_MAX: usize = 1024;
+
+/// Runs the replica until the intake closes and what it proposed is decided.
+pub fn run<S: FnMut(RaftId, Bytes)>(
+    replica: HostReplica,
+    tick: Duration,
+    inputs: Inputs,
+    outputs: Outputs<S>,
+) -> Result<(), Fatal> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Fatal::new("starting the raft thread's runtime", error.into()))?;
+    let out = Effects { outputs, parked: VecDeque::new(), parked_bytes: 0, apply_ended: false };
+    runtime.block_on(async {
+        let mut ticks = tokio::time::interval(tick);
+        // After a long fsync or a pause of the process, missed ticks must not fire in a burst: they
+        // would look like a long silence of the leader.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Consensus { replica, inputs, out, ticks }.run().await
+    })
+}
+
+struct Consensus<S> {
+    replica: HostReplica,
+    inputs: Inputs,
+    out: Effects<S>,
+    ticks: Interval,
+}
+
+/// Why the loop wakes up.
+enum Wake {
+    Round,
+    IntakeClosed,
+}
+
+impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
+    async fn run(mut self) -> Result<(), Fatal> {
+        // A group of one leads from the start.
+        self.round()?;
+        while let Wake::Round = self.wait().await {
+            self.drain_queues();
+            self.round()?;
+        }
+        self.drain().await
+    }
+
+    /// Takes notice of one event, waiting for it.
+    async fn wait(&mut self) -> Wake {
+        let inputs = &mut self.inputs;
+        // While apply is behind by more than the cap, nothing new is proposed.
+        let takes_intake = self.out.parked_bytes < limits::PARKED_BYTES_MAX;
+        tokio::select! {
+            batch = inputs.intake.recv(), if takes_intake => match batch {
+                Some(batch) => {
+                    let time_ms = unix_ms();
+                    self.replica.handle(Event::Intake { batch, time_ms });
+                }
+                None => return Wake::IntakeClosed,
+            },
+            Some(message) = inputs.inbox.recv() => self.take_message(message),
+            Some(reader) = inputs.reads.recv() => self.replica.handle(Event::Read(reader)),
+            Some(request) = inputs.requests.recv() => self.take_request(request),
+            _ = self.ticks.tick() => self.replica.handle(Event::Tick),
+            // Apply has made room. Its progress alone is no reason to wake up.
+            Ok(()) = inputs.applied.changed(), if !self.out.parked.is_empty() => {}
+        }
+        Wake::Round
+    }
+
+    /// Takes what else is there, so that one round, and one fsync, serves all of it.
+    fn drain_queues(&mut self) {
+        for _ in 0..EVENTS_PER_ROUND_MAX {
+            let Ok(message) = self.inputs.inbox.try_recv() else { break };
+            self.take_message(message);
+        }
+        for _ in 0..EVENTS_PER_ROUND_MAX {
+            let Ok(reader) = self.inputs.reads.try_recv() else { break };
+            self.replica.handle(Event::Read(reader));
+        }
+    }
+
+    fn take_message(&mut self, message: Bytes) {
+        // A follower whose apply is behind takes no more entries: lost messages are sent again.
+        if self.out.parked_bytes < limits::PARKED_BYTES_MAX {
+            self.replica.handle(Event::Peer(message));
+        }
+    }
+
+    fn take_request(&mut self, request: Request) {
+        match request {
+            // Who asked may have gone; it asks again.
+            Request::Admit(member, reply) => drop(reply.send(self.replica.admit(member))),
+            Request::Unreachable(member) => self.replica.handle(Event::Unreachable(member)),
+        }
+    }
+
+    fn round(&mut self) -> Result<(), Fatal> {
+        let applied = *self.inputs.applied.borrow_and_update();
+        self.replica.handle(Event::Applied(applied));
+        self.replica.advance(&mut self.out)?;
+        self.out.unpark();
+        let status = self.replica.status();
+        self.out.outputs.status.send_if_modified(|seen| {
+            let changed = *seen != status;
+            *seen = status;
+            changed
+        });
+        if self.out.apply_ended {
+            // Apply reports its own fault; without it there is nothing to do here.
+            return Err(Fatal::msg("apply has ended"));
+        }
+        Ok(())
+    }
+
+    /// The intake is closed. What was proposed is decided if it can be, then another member leads.
+    async fn drain(&mut self) -> Result<(), Fatal> {
+        let until = Instant::now() + DRAIN_MAX;
+        while self.replica.waiting() > 0 || !self.out.parked.is_empty() {
+            if !self.wait_until(until).await? {
+                break;
+            }
+        }
+        let until = Instant::now() + HAND_OVER_MAX;
+        self.replica.handle(Event::HandOver);
+        self.round()?;
+        while self.replica.is_handing_over() {
+            if !self.wait_until(until).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One event and its round; false when it is too late.
+    async fn wait_until(&mut self, until: Instant) -> Result<bool, Fatal> {
+        let inputs = &mut self.inputs;
+        tokio::select! {
+            Some(message) = inputs.inbox.recv() => self.take_message(message),
+            _ = self.ticks.tick() => self.replica.handle(Event::Tick),
+            Ok(()) = inputs.applied.changed(), if !self.out.parked.is_empty() => {}
+            () = tokio::time::sleep_until(until) => return Ok(false),
+        }
+        self.drain_queues();
+        self.round()?;
+        Ok(true)
+    }
+}
+
+/// Carries out what the replica decides, at once and in its order.
+struct Effects<S> {
+    outputs: Outputs<S>,
+    /// Committed entries that apply has no room for yet.
+    parked: VecDeque<Committed<Waiter>>,
+    parked_bytes: usize,
+    apply_ended: bool,
+}
+
+impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
+    fn send(&mut self, to: RaftId, message: Bytes) {
+        (self.outputs.send)(to, message);
+    }
+
+    fn commit(&mut self, committed: Committed<Waiter>) {
+        self.parked_bytes += bytes_of(&committed);
+        self.parked.push_back(committed);
+        self.unpark();
+    }
+
+    fn refuse(&mut self, waiters: Vec<Waiter>, refusal: Refusal) {
+        for waiter in waiters {
+            drop(waiter.send(Answer::Refused(refusal)));
+        }
+    }
+
+    fn read(&mut self, readers: Vec<Reader>, index: Result<u64, Refusal>) {
+        for reader in readers {
+            // Who asked may have gone.
+            let _gone = reader.send(index).is_err();
+        }
+    }
+}
+
+impl<S> Effects<S> {
+    /// Hands to apply what it has room for. Never blocks: consensus goes on ticking.
+    fn unpark(&mut self) {
+        while let Some(committed) = self.parked.pop_front() {
+            let bytes = bytes_of(&committed);
+            match self.outputs.committed.try_send(committed) {
+                Ok(()) => self.parked_bytes -= bytes,
+                Err(TrySendError::Full(committed)) => {
+                    self.parked.push_front(committed);
+                    return;
+                }
+                Err(TrySendError::Disconnected(_)) => {
+                    self.apply_ended = true;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn bytes_of(committed: &Committed<Waiter>) -> usize {
+    match &committed.payload {
+        Payload::Empty => 0,
+        Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
+    }
+}
+
+fn unix_ms() -> u64 {
+    // A clock before 1970 is as good as none; time in the log never falls anyway.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The node that leads, as a status has it.
+pub fn leader_of(status: &Status) -> Option<NodeId> {
+    status.leader.map(RaftId::node)
+}

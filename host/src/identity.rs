@@ -1,0 +1,231 @@
+//! Who a node is, in its own data folder and towards its peers.
+//!
+//! A folder that belongs to another node or cluster is refused: a node that votes with somebody
+//! else's log breaks consensus. A node that keeps its log in memory is another member each time it
+//! starts, since it no longer knows what it voted and acknowledged.
+
+use std::path::Path;
+use std::{fs, io};
+
+use anyhow::Context as _;
+use quorate_core::id::{GroupId, NodeId, RaftId};
+use quorate_proto::v1::Hello;
+use serde::{Deserialize, Serialize};
+
+/// The one machine of a node, for now.
+pub const GROUP: GroupId = GroupId(1);
+
+/// Where a node keeps its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    /// On disk: it survives the process.
+    #[value(name = "rocksdb")]
+    RocksDb,
+    /// In memory: it is gone with the process, and the node then joins anew.
+    Memory,
+}
+
+/// What all nodes of a cluster agree on, and which of them this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This node.
+    pub node: NodeId,
+    /// The nodes that the cluster began with, ascending.
+    pub founders: Vec<NodeId>,
+    /// The digest of the module.
+    pub module: [u8; 32],
+}
+
+impl Identity {
+    /// How this node introduces itself to another.
+    pub fn hello(&self, to: NodeId) -> Hello {
+        Hello {
+            cluster: self.cluster.clone(),
+            group: GROUP.0,
+            from: self.node.get().into(),
+            to: to.get().into(),
+            founders: self.founders.iter().map(|node| node.get().into()).collect(),
+            module: self.module.to_vec().into(),
+        }
+    }
+
+    /// Whether a node that introduces itself so may talk to this one; else why not.
+    pub fn check(&self, hello: &Hello) -> Result<(), String> {
+        let own = self.hello(self.node);
+        let from = hello.from;
+        let problem = if hello.cluster != own.cluster {
+            format!("it is of cluster \"{}\", this is \"{}\"", hello.cluster, own.cluster)
+        } else if hello.to != own.to {
+            format!("it looks for node {}, this is node {}", hello.to, own.to)
+        } else if hello.group != own.group {
+            format!("it speaks for group {}, this is group {}", hello.group, own.group)
+        } else if hello.founders != own.founders {
+            format!("its cluster began with {:?}, this one with {:?}", hello.founders, own.founders)
+        } else if hello.module != own.module {
+            "it runs another module: start all nodes with the same --plugin".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(format!("node {from} may not talk to node {}: {problem}", self.node))
+    }
+}
+
+/// What a data folder says of its owner.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    format: u32,
+    cluster: String,
+    node: u32,
+    founders: Vec<u32>,
+    log: LogKind,
+    /// How often a node without a durable log was started here, less one.
+    incarnation: u32,
+}
+
+const FORMAT: u32 = 1;
+const FILE: &str = "identity.toml";
+
+/// Claims a data folder for this node, creating it on the first start. Returns the member of the
+/// group that the node now is.
+pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result<RaftId> {
+    fs::create_dir_all(folder)
+        .with_context(|| format!("creating the data folder {}", folder.display()))?;
+    let file = folder.join(FILE);
+    let owner = match fs::read_to_string(&file) {
+        Ok(text) => {
+            let found: Owner = toml::from_str(&text)
+                .with_context(|| format!("{} is damaged", file.display()))?;
+            next_owner(folder, found, identity, log)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Owner {
+            format: FORMAT,
+            cluster: identity.cluster.clone(),
+            node: identity.node.get(),
+            founders: identity.founders.iter().map(|node| node.get()).collect(),
+            log,
+            incarnation: 0,
+        },
+        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+    };
+    write_durably(&file, &toml::to_string(&owner)?)?;
+    Ok(RaftId::new(identity.node, owner.incarnation))
+}
+
+fn next_owner(
+    folder: &Path,
+    found: Owner,
+    identity: &Identity,
+    log: LogKind,
+) -> anyhow::Result<Owner> {
+    let folder = folder.display();
+    let founders: Vec<_> = identity.founders.iter().map(|node| node.get()).collect();
+    anyhow::ensure!(
+        found.format == FORMAT,
+        "the data folder {folder} has format {}, this version knows {FORMAT}",
+        found.format
+    );
+    anyhow::ensure!(
+        found.cluster == identity.cluster,
+        "the data folder {folder} belongs to cluster \"{}\", not \"{}\"",
+        found.cluster,
+        identity.cluster
+    );
+    anyhow::ensure!(
+        found.node == identity.node.get(),
+        "the data folder {folder} belongs to node {}, not {}",
+        found.node,
+        identity.node
+    );
+    anyhow::ensure!(
+        found.founders == founders,
+        "the data folder {folder} is of a cluster that began with nodes {:?}, not {founders:?}",
+        found.founders
+    );
+    anyhow::ensure!(
+        found.log == log,
+        "the data folder {folder} was used with another kind of log; use --log as before, or \
+         remove the folder and let the node join anew"
+    );
+    // Alone, there is nobody to whom a node could have promised anything.
+    let forgets = log == LogKind::Memory && founders.len() > 1;
+    let incarnation = if forgets { found.incarnation + 1 } else { 0 };
+    Ok(Owner { incarnation, ..found })
+}
+
+/// Replaces a file by way of another, so that a crash leaves the old or the new one, whole.
+fn write_durably(file: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let next = file.with_extension("next");
+    let write = || -> io::Result<()> {
+        let mut out = fs::File::create(&next)?;
+        out.write_all(text.as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&next, file)?;
+        let folder = file.parent().expect("the file was joined to its folder");
+        fs::File::open(folder)?.sync_all()
+    };
+    write().with_context(|| format!("writing {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(cluster: &str, node: u32) -> Identity {
+        Identity {
+            cluster: cluster.to_owned(),
+            node: NodeId::new(node).unwrap(),
+            founders: (1..=3).map(|node| NodeId::new(node).unwrap()).collect(),
+            module: [7; 32],
+        }
+    }
+
+    #[test]
+    fn a_folder_stays_with_its_node_and_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        let claim = |identity: &Identity, log| {
+            claim(folder.path(), identity, log).map_err(|error| error.to_string())
+        };
+        let own = identity("a", 1);
+        assert_eq!(claim(&own, LogKind::RocksDb), Ok(RaftId::new(own.node, 0)));
+        assert_eq!(claim(&own, LogKind::RocksDb), Ok(RaftId::new(own.node, 0)));
+        let of = |result: Result<RaftId, String>| result.unwrap_err();
+        assert!(of(claim(&identity("b", 1), LogKind::RocksDb)).contains("cluster \"a\""));
+        assert!(of(claim(&identity("a", 2), LogKind::RocksDb)).contains("belongs to node 1"));
+        assert!(of(claim(&own, LogKind::Memory)).contains("another kind of log"));
+        let mut smaller = own.clone();
+        smaller.founders.pop();
+        assert!(of(claim(&smaller, LogKind::RocksDb)).contains("began with nodes"));
+        fs::write(folder.path().join(FILE), "nonsense").unwrap();
+        assert!(of(claim(&own, LogKind::RocksDb)).contains("is damaged"));
+    }
+
+    #[test]
+    fn a_node_whose_log_was_in_memory_is_another_member_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = identity("a", 2);
+        let incarnations: Vec<_> = (0..3)
+            .map(|_| claim(folder.path(), &own, LogKind::Memory).unwrap().incarnation())
+            .collect();
+        assert_eq!(incarnations, [0, 1, 2]);
+    }
+
+    #[test]
+    fn peers_that_disagree_are_told_about_what() {
+        let own = identity("a", 1);
+        let other = identity("a", 2);
+        assert_eq!(own.check(&other.hello(own.node)), Ok(()));
+        let refused = |hello| own.check(&hello).unwrap_err();
+        assert!(refused(identity("b", 2).hello(own.node)).contains("cluster \"b\""));
+        assert!(refused(other.hello(NodeId::new(3).unwrap())).contains("looks for node 3"));
+        let mut hello = other.hello(own.node);
+        hello.founders.pop();
+        assert!(refused(hello).contains("began with"));
+        let mut hello = other.hello(own.node);
+        hello.module = vec![8; 32].into();
+        assert!(refused(hello).contains("another module"));
+    }
+}

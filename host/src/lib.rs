@@ -1,0 +1,29 @@
+//! Quorate: turns a state machine, compiled to WebAssembly, into a replicated, durable,
+//! linearizable gRPC service.
+//!
+//! The modules, in the order in which a command meets them:
+//!
+//! 1. [`rpc`]: clients, by the plugin's own service; [`submit`]: the way to the leader
+//! 2. [`batcher`]: the task that owns the batches' channel
+//! 3. [`consensus`]: the raft thread; [`peers`]: what nodes say to each other
+//! 4. [`rocks`]: log and state on disk
+//! 5. [`apply`]: the apply thread; [`wasm`]: the plugin's code
+//!
+//! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
+//! [`cli`] is the command line. What is decided rather than done is in `quorate-core`.
+
+pub mod apply;
+pub mod batcher;
+pub mod cli;
+pub mod consensus;
+pub mod identity;
+pub mod node;
+pub mod peers;
+pub mod rocks;
+pub mod rpc;
+pub mod submit;
+pub mod threads;
+pub mod wasm;
+
+/// The module of the key-value plugin, built with this crate.
+pub const KV_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.wasm"));

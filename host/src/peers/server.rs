@@ -1,0 +1,144 @@
+//! The peers' side of the conversation.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_core::batch::Command;
+use quorate_core::id::RaftId;
+use quorate_core::limits;
+use quorate_core::replica::Admission;
+use quorate_proto::v1;
+use quorate_proto::v1::peer_frame::Frame;
+use quorate_proto::v1::peer_server::{Peer, PeerServer};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::FRAME_BYTES_MAX;
+use crate::consensus;
+use crate::identity::Identity;
+use crate::submit::{Decided, Submitter, Undecided};
+
+/// Serves peers until `stop` resolves.
+pub async fn serve(
+    listener: TcpListener,
+    identity: Arc<Identity>,
+    inbox: mpsc::Sender<Bytes>,
+    requests: mpsc::Sender<consensus::Request>,
+    submitter: Submitter,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let service = PeerServer::new(Service { identity, inbox, requests, submitter })
+        .max_decoding_message_size(FRAME_BYTES_MAX)
+        .max_encoding_message_size(FRAME_BYTES_MAX + limits::REPLY_BYTES_MAX);
+    Server::builder()
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(1 << 22)
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
+        .await
+}
+
+struct Service {
+    identity: Arc<Identity>,
+    inbox: mpsc::Sender<Bytes>,
+    requests: mpsc::Sender<consensus::Request>,
+    submitter: Submitter,
+}
+
+impl Service {
+    fn check(&self, hello: Option<&v1::Hello>) -> Result<(), Status> {
+        let hello = hello.ok_or_else(|| Status::invalid_argument("a peer must say hello first"))?;
+        self.identity.check(hello).map_err(|problem| {
+            tracing::error!("refused a peer: {problem}");
+            Status::failed_precondition(problem)
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for Service {
+    async fn messages(
+        &self,
+        request: Request<Streaming<v1::PeerFrame>>,
+    ) -> Result<Response<v1::MessagesEnd>, Status> {
+        let mut frames = request.into_inner();
+        match frames.message().await?.and_then(|frame| frame.frame) {
+            Some(Frame::Hello(hello)) => self.check(Some(&hello))?,
+            Some(Frame::Raft(_)) | None => self.check(None)?,
+        }
+        while let Some(frame) = frames.message().await? {
+            let Some(Frame::Raft(raft)) = frame.frame else { continue };
+            for message in raft.messages {
+                // A full inbox loses messages: raft sends again. Once consensus has ended, nobody
+                // listens any more.
+                if let Err(mpsc::error::TrySendError::Closed(_)) = self.inbox.try_send(message) {
+                    return Err(Status::unavailable("this node is stopping"));
+                }
+            }
+        }
+        Ok(Response::new(v1::MessagesEnd {}))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.hello.as_ref())?;
+        if request.payload.len() > limits::REQUEST_BYTES_MAX {
+            return Err(Status::failed_precondition("a request over the limit"));
+        }
+        let command = Command { method: request.method, payload: request.payload };
+        let hops_left = request.hops_left.min(limits::FORWARD_HOPS_MAX);
+        let result = self.submitter.submit(command, hops_left).await;
+        Ok(Response::new(v1::SubmitReply { result: Some(reply_of(result)) }))
+    }
+
+    async fn join(
+        &self,
+        request: Request<v1::JoinRequest>,
+    ) -> Result<Response<v1::JoinReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.hello.as_ref())?;
+        let member = RaftId::from_u64(request.raft_id)
+            .ok_or_else(|| Status::invalid_argument("raft id 0 is nobody"))?;
+        let (reply, admission) = oneshot::channel();
+        let stopping = |()| Status::unavailable("this node is stopping");
+        let request = consensus::Request::Admit(member, reply);
+        self.requests.send(request).await.map_err(|_| stopping(()))?;
+        let reply = match admission.await.map_err(|_| stopping(()))? {
+            Admission::Admitted => v1::JoinReply { leader: 0, admitted: true },
+            Admission::UnderWay => v1::JoinReply::default(),
+            Admission::NotLeader(leader) => v1::JoinReply {
+                leader: leader.map_or(0, |node| node.get().into()),
+                admitted: false,
+            },
+            Admission::Refused => {
+                return Err(Status::failed_precondition(format!("member {member} may not join")));
+            }
+        };
+        Ok(Response::new(reply))
+    }
+}
+
+fn reply_of(result: Result<Decided, Undecided>) -> v1::submit_reply::Result {
+    use v1::decided::Outcome;
+    use v1::submit_reply::Result as Reply;
+    match result {
+        Ok(Decided { id, node, outcome }) => {
+            let outcome = match outcome {
+                Ok(reply) => Outcome::Reply(reply),
+                Err(status) => Outcome::Rejection(status),
+            };
+            let (index, term) = (id.index, id.term);
+            Reply::Decided(v1::Decided { index, term, node, outcome: Some(outcome) })
+        }
+        Err(Undecided::Unknown) => Reply::Unknown(v1::Unknown {}),
+        Err(Undecided::NoLeader | Undecided::Busy | Undecided::Stopping) => {
+            Reply::NotProposed(v1::NotProposed {})
+        }
+    }
+}

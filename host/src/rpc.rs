@@ -1,0 +1,9 @@
+//! What clients see: the plugin's own service under its own path, reflection, health.
+//!
+//! Only this folder and [`peers`](crate::peers) know gRPC.
+
+pub mod codec;
+pub mod query;
+pub mod server;
+pub mod service;
+pub mod status;

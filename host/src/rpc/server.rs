@@ -1,0 +1,80 @@
+//! The clients' server: the plugin, reflection in both versions, health by service.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use quorate_core::replica::Status;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+use super::service::PluginService;
+use crate::wasm::Module;
+
+/// Streams of one connection: hyper would allow 200, tonic no limit at all.
+const STREAMS_MAX: u32 = 1024;
+/// Streams reset by the client before they were accepted: a flood of them ends the connection.
+const PENDING_RESETS_MAX: usize = 20;
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Serves clients until `stop` resolves, and then what they have already asked.
+pub async fn serve(
+    listener: TcpListener,
+    module: &Module,
+    plugin: PluginService,
+    status: watch::Receiver<Status>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let services: Vec<String> = module.manifest().service_names().map(str::to_owned).collect();
+    let mut routes = Routes::builder();
+    routes.add_service(health_service);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(&module.manifest().descriptors)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    routes.add_service(reflection().build_v1().context("building reflection v1")?);
+    routes.add_service(reflection().build_v1alpha().context("building reflection v1alpha")?);
+    let router = routes.routes().into_axum_router().fallback_service(plugin);
+    let serve = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WAIT_MAX))
+        .add_routes(Routes::from(router))
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop);
+    tokio::select! {
+        served = serve => served.context("serving clients"),
+        never = report_health(health, services, status) => never,
+    }
+}
+
+/// A service is healthy while there is a leader to decide its commands.
+async fn report_health(
+    health: HealthReporter,
+    services: Vec<String>,
+    mut status: watch::Receiver<Status>,
+) -> anyhow::Result<()> {
+    loop {
+        let serves = status.borrow_and_update().leader.is_some();
+        let health_status = if serves {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
+        for service in services.iter().map(String::as_str).chain([""]) {
+            health.set_service_status(service, health_status).await;
+        }
+        if status.changed().await.is_err() {
+            // Consensus has ended; the server ends by its own signal.
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The one place where outcomes and failures become gRPC statuses.
+
+use quorate_core::limits;
+use quorate_core::outcome::Rejection;
+use quorate_proto::v1;
+use tonic::{Code, Status};
+
+use crate::submit::Undecided;
+
+/// The status of a rejection: part of the replicated outcome.
+pub fn of_rejection(rejection: &Rejection) -> v1::Status {
+    let code = match rejection {
+        Rejection::Status { code, message, details } => {
+            return v1::Status {
+                code: *code,
+                message: cut(message, limits::STATUS_MESSAGE_BYTES_MAX),
+                details: details.clone(),
+            };
+        }
+        Rejection::Trap { .. } => Code::Internal,
+        Rejection::Deadline => Code::DeadlineExceeded,
+        Rejection::OutOfFuel | Rejection::OutOfMemory | Rejection::OverLimit { .. } => {
+            Code::ResourceExhausted
+        }
+    };
+    let message = cut(&rejection.to_string(), limits::STATUS_MESSAGE_BYTES_MAX);
+    v1::Status { code: code as u32, message, details: bytes::Bytes::new() }
+}
+
+/// The same as tonic has it.
+pub fn to_tonic(status: v1::Status) -> Status {
+    let code = i32::try_from(status.code).map_or(Code::Unknown, Code::from_i32);
+    Status::with_details(code, status.message, status.details)
+}
+
+/// The status of a command without an outcome.
+pub fn of_undecided(undecided: Undecided) -> Status {
+    match undecided {
+        Undecided::NoLeader => Status::unavailable(
+            "no leader was found in time; the command was not executed, and may be sent again",
+        ),
+        Undecided::Stopping => Status::unavailable(
+            "this node is stopping; the command was not executed, and may be sent to another",
+        ),
+        Undecided::Busy => Status::resource_exhausted(
+            "the leader has too much to do; the command was not executed: send it again later",
+        ),
+        Undecided::Unknown => Status::unavailable(
+            "the outcome is unknown: the command may have been executed, or may be later",
+        ),
+    }
+}
+
+/// A request over the limit.
+pub fn request_too_large() -> Status {
+    Status::invalid_argument(format!(
+        "the request is over the limit of {} bytes",
+        limits::REQUEST_BYTES_MAX
+    ))
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_rejection_has_its_code() {
+        let code = |rejection: Rejection| to_tonic(of_rejection(&rejection)).code();
+        assert_eq!(code(Rejection::trap("x")), Code::Internal);
+        assert_eq!(code(Rejection::OutOfFuel), Code::ResourceExhausted);
+        assert_eq!(code(Rejection::OutOfMemory), Code::ResourceExhausted);
+        let over = Rejection::OverLimit { what: "a key", bytes: 2, bytes_max: 1 };
+        assert_eq!(code(over), Code::ResourceExhausted);
+        let own = Rejection::Status {
+            code: 5,
+            message: "no such account".to_owned(),
+            details: bytes::Bytes::from_static(b"details"),
+        };
+        let status = to_tonic(of_rejection(&own));
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(status.message(), "no such account");
+        assert_eq!(status.details(), b"details");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let long = "é".repeat(limits::STATUS_MESSAGE_BYTES_MAX);
+        let status = of_rejection(&Rejection::trap(long));
+        assert!(status.message.len() <= limits::STATUS_MESSAGE_BYTES_MAX);
+    }
+}

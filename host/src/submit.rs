@@ -1,0 +1,145 @@
+//! The way of a command to its leader: here, or on another node.
+//!
+//! A command that was surely not proposed is tried again until its deadline, so that callers do not
+//! see an election. One whose fate is unknown is never tried again: it may have been executed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::batch::{Command, Proposal};
+use quorate_core::id::{LogId, NodeId};
+use quorate_core::replica::{Refusal, Status};
+use quorate_proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::apply::{Answer, Waiter};
+use crate::consensus::leader_of;
+use crate::peers::{Directory, Forwarded};
+use crate::rpc::status;
+
+/// How long a command waits for a leader, and for its outcome.
+pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Between two tries when nothing tells that a try would fare better.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a command decided, and where.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// Its place in the log.
+    pub id: LogId,
+    /// The node that answered.
+    pub node: u64,
+    /// The reply, or the rejection as a gRPC status.
+    pub outcome: Result<bytes::Bytes, v1::Status>,
+}
+
+/// Why a caller has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecided {
+    /// No leader was found. The command was not proposed.
+    NoLeader,
+    /// The leader has too much to do. The command was not proposed.
+    Busy,
+    /// This node is stopping. The command was not proposed.
+    Stopping,
+    /// The command was proposed; whether it is executed is not known.
+    Unknown,
+}
+
+/// Finds the leader for commands. Holds no strong sender of the submit channel: the node alone does,
+/// so that dropping it stops the batcher however many callers there are.
+#[derive(Clone, Debug)]
+pub struct Submitter {
+    /// This node.
+    pub node: NodeId,
+    /// To the batcher.
+    pub submit: mpsc::WeakSender<Proposal<Waiter>>,
+    /// Who leads.
+    pub status: watch::Receiver<Status>,
+    /// How to reach the others.
+    pub directory: Arc<Directory>,
+    /// Closed when the node begins to stop.
+    pub serving: watch::Receiver<()>,
+}
+
+/// One try.
+enum Try {
+    Decided(Decided),
+    /// Not proposed; worth another try.
+    Again(Undecided),
+    Failed(Undecided),
+}
+
+impl Submitter {
+    /// Has a command decided. It may still be handed on `hops_left` times.
+    pub async fn submit(&self, command: Command, hops_left: u32) -> Result<Decided, Undecided> {
+        let deadline = Instant::now() + COMMAND_WAIT_MAX;
+        let mut status = self.status.clone();
+        let mut serving = self.serving.clone();
+        loop {
+            let leader = leader_of(&status.borrow_and_update());
+            let tried = match leader {
+                Some(leader) if leader == self.node => {
+                    self.try_here(command.clone(), deadline).await
+                }
+                Some(leader) if hops_left > 0 => {
+                    self.try_there(leader, &command, hops_left - 1, deadline).await
+                }
+                Some(_) | None => Try::Again(Undecided::NoLeader),
+            };
+            let undecided = match tried {
+                Try::Decided(decided) => return Ok(decided),
+                Try::Failed(undecided) => return Err(undecided),
+                Try::Again(undecided) => undecided,
+            };
+            // A node that was handed the command tells the one that handed it on, which knows
+            // its own leader: two nodes that wait for each other would only lose time.
+            if hops_left == 0 || Instant::now() >= deadline {
+                return Err(undecided);
+            }
+            tokio::select! {
+                Ok(()) = status.changed() => {}
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                Err(_) = serving.changed() => return Err(Undecided::Stopping),
+            }
+        }
+    }
+
+    async fn try_here(&self, command: Command, deadline: Instant) -> Try {
+        let (waiter, answer) = oneshot::channel();
+        let Some(submit) = self.submit.upgrade() else { return Try::Failed(Undecided::Stopping) };
+        match timeout_at(deadline, submit.send(Proposal { command, waiter })).await {
+            Ok(Ok(())) => drop(submit),
+            Ok(Err(_)) => return Try::Failed(Undecided::Stopping),
+            Err(_) => return Try::Failed(Undecided::Busy),
+        }
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(Answer::Decided(id, outcome))) => Try::Decided(Decided {
+                id,
+                node: self.node.get().into(),
+                outcome: outcome.map_err(|rejection| status::of_rejection(&rejection)),
+            }),
+            Ok(Ok(Answer::Refused(Refusal::Busy))) => Try::Again(Undecided::Busy),
+            Ok(Ok(Answer::Refused(Refusal::NotLeader(_) | Refusal::Overwritten))) => {
+                Try::Again(Undecided::NoLeader)
+            }
+            Ok(Err(_)) | Err(_) => Try::Failed(Undecided::Unknown),
+        }
+    }
+
+    async fn try_there(
+        &self,
+        leader: NodeId,
+        command: &Command,
+        hops_left: u32,
+        deadline: Instant,
+    ) -> Try {
+        let forward = self.directory.submit(leader, command, hops_left);
+        match timeout_at(deadline, forward).await {
+            Ok(Forwarded::Decided(decided)) => Try::Decided(decided),
+            Ok(Forwarded::NotProposed) => Try::Again(Undecided::NoLeader),
+            Ok(Forwarded::Unknown) | Err(_) => Try::Failed(Undecided::Unknown),
+        }
+    }
+}

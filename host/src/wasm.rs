@@ -1,0 +1,165 @@
+//! The sandbox: runs plugins, which may be hostile, so that all nodes decide the same and none is
+//! harmed. The only module that knows wasmtime.
+//!
+//! 1. [`gate`]: what a module must look like; decided from its bytes, before anything is compiled
+//! 2. `engine`, `fuel`: where it runs, and what that costs
+//! 3. `imports`, `guest`: what it may call, and what is known of it while it runs
+//! 4. `trap`: how it breaks off, and whose fault that was
+//! 5. `instance`: one life of it. Commands of one log entry share an instance and the next entry
+//!    gets a fresh one, as does whatever follows a trap; nothing but state outlives an entry
+//!
+//! What this deliberately does not have: a cache of compiled code, and calls between plugins.
+
+mod engine;
+mod fuel;
+pub mod gate;
+mod guest;
+mod imports;
+mod instance;
+mod manifest;
+mod refusal;
+mod ticker;
+mod trap;
+
+use std::fmt;
+use std::sync::Arc;
+
+use quorate_abi::export;
+use quorate_core::machine::Program;
+use quorate_core::outcome::{Fatal, Outcome};
+use quorate_core::run::Run;
+
+pub use self::fuel::VERSION as FUEL_VERSION;
+pub use self::gate::{Digest, Report};
+use self::instance::{Compiled, Instance};
+pub use self::manifest::{Manifest, Method, Service};
+pub use self::refusal::Refusal;
+use self::ticker::Ticker;
+
+/// A plugin's module: checked, compiled, and ready to run.
+pub struct Module {
+    digest: Digest,
+    manifest: Manifest,
+    apply: Compiled,
+    query: Compiled,
+    _ticker: Ticker,
+}
+
+impl Module {
+    /// Checks a module and compiles it. Takes a while: not for a thread that others wait for.
+    pub fn load(wasm: &[u8]) -> Result<Arc<Self>, LoadError> {
+        let Report { digest, manifest, refusals, .. } = gate::inspect(wasm);
+        let Some(manifest) = manifest.filter(|_| refusals.is_empty()) else {
+            return Err(LoadError::Refused(refusals));
+        };
+        let failed = |error: wasmtime::Error| LoadError::Failed(trap::fatal("compiling", &error));
+        let query_engine = engine::query().map_err(failed)?;
+        let ticker = Ticker::start(&query_engine, engine::TICK)
+            .map_err(|error| LoadError::Failed(Fatal::new("starting a thread", error.into())))?;
+        let apply = Compiled::new(engine::apply().map_err(failed)?, wasm, export::APPLY, true);
+        let query = Compiled::new(query_engine, wasm, export::QUERY, false);
+        let module = Self {
+            digest,
+            manifest,
+            apply: apply.map_err(failed)?,
+            query: query.map_err(failed)?,
+            _ticker: ticker,
+        };
+        // What shows only now, such as data beyond the memory, must not show in the log.
+        for compiled in [&module.apply, &module.query] {
+            compiled
+                .try_instantiate()
+                .map_err(|error| LoadError::Unusable { reason: format!("{error:#}") })?;
+        }
+        Ok(Arc::new(module))
+    }
+
+    /// What the plugin says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its name.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The plugin as a program that applies commands.
+    pub fn program(self: &Arc<Self>) -> WasmProgram {
+        WasmProgram { module: Arc::clone(self), prepared: None, spent: None }
+    }
+
+    /// Answers a query, on the thread of the caller; at most `QUERIES_RUNNING_MAX` at a time.
+    pub fn query(&self, run: Run) -> Result<Outcome, Fatal> {
+        assert!(!run.is_writable(), "a query has a run that cannot write");
+        let (run, _) = self.query.instantiate()?.serve(run)?;
+        let (mut outcomes, _) = run.into_parts();
+        outcomes.pop().ok_or_else(|| Fatal::msg("a query without an outcome"))
+    }
+}
+
+/// A plugin that applies commands. Keeps one instance prepared, so that no command waits for it.
+pub struct WasmProgram {
+    module: Arc<Module>,
+    prepared: Option<Instance>,
+    /// The last one, whose memory is reset when nobody waits.
+    spent: Option<Instance>,
+}
+
+impl Program for WasmProgram {
+    fn run(&mut self, mut run: Run) -> Result<Run, Fatal> {
+        loop {
+            drop(self.spent.take());
+            let mut instance = match self.prepared.take() {
+                Some(prepared) => prepared,
+                None => self.module.apply.instantiate()?,
+            };
+            let left;
+            (run, left) = instance.serve(run)?;
+            self.spent = Some(instance);
+            if !left {
+                return Ok(run);
+            }
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(), Fatal> {
+        drop(self.spent.take());
+        if self.prepared.is_none() {
+            self.prepared = Some(self.module.apply.instantiate()?);
+        }
+        Ok(())
+    }
+}
+
+/// Why a module cannot be used.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The gate refuses it, for these reasons.
+    Refused(Vec<Refusal>),
+    /// It passed the gate, but cannot even be set up.
+    Unusable {
+        /// What went wrong.
+        reason: String,
+    },
+    /// This node could not load it.
+    Failed(Fatal),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusals) => {
+                let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+                write!(f, "the module is refused: {}", lines.join("; "))
+            }
+            Self::Unusable { reason } => write!(f, "the module cannot be set up: {reason}"),
+            Self::Failed(fatal) => write!(f, "the module could not be loaded: {fatal}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+#[cfg(test)]
+mod tests;

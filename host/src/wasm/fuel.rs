@@ -1,0 +1,82 @@
+//! What computation costs. Fuel bounds a command the same way on every node, whatever its speed.
+//!
+//! Nodes that disagree about a cost disagree about which commands run out of fuel, so a change here
+//! is a change of the replicated behaviour: it raises [`VERSION`]. A test pins the whole table, the
+//! part that wasmtime defines included. How much fuel is left never reaches the state or a reply.
+
+use quorate_core::limits;
+use quorate_core::outcome::Rejection;
+use wasmtime::{Caller, OperatorCost};
+
+use super::guest::Guest;
+use super::trap::Halt;
+
+/// The version of all costs together.
+pub const VERSION: u32 = 1;
+
+/// A call of the host that touches no state.
+pub(super) const CALL: u64 = 100;
+/// A call that reads or writes state, before its bytes and pairs.
+pub(super) const STATE_CALL: u64 = 500;
+/// Each pair that a scan visits or a range deletion removes.
+pub(super) const PAIR: u64 = 100;
+/// A log line. It leaves the sandbox, for whoever pays for the operator's disk.
+pub(super) const LOG_LINE: u64 = 10_000;
+
+/// The cost of each instruction: one, with exceptions for what takes clearly longer or nothing.
+pub(super) fn table() -> OperatorCost {
+    let mut cost = OperatorCost::new();
+    for division in [
+        &mut cost.I32DivS,
+        &mut cost.I32DivU,
+        &mut cost.I32RemS,
+        &mut cost.I32RemU,
+        &mut cost.I64DivS,
+        &mut cost.I64DivU,
+        &mut cost.I64RemS,
+        &mut cost.I64RemU,
+        &mut cost.F32Div,
+        &mut cost.F64Div,
+        &mut cost.F32Sqrt,
+        &mut cost.F64Sqrt,
+    ] {
+        *division = 8;
+    }
+    cost.Call = 2;
+    cost.CallIndirect = 4;
+    cost.MemoryGrow = u8::MAX;
+    cost.TableGrow = u8::MAX;
+    cost.variable.memory_grow_per_page = u8::MAX;
+    cost
+}
+
+/// Pays for a host call: refills when a new call began, then takes what the guest owes.
+pub(super) fn settle(host: &mut Caller<'_, Guest>) -> Result<(), Halt> {
+    let bill = host.data_mut().take_bill();
+    if !host.data().is_metered() {
+        return Ok(());
+    }
+    let before = if bill.refill { limits::COMMAND_FUEL_MAX } else { host.get_fuel()? };
+    let left = before.checked_sub(bill.units).ok_or(Rejection::OutOfFuel)?;
+    host.set_fuel(left)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::wasm::Digest;
+
+    /// Any change to what an instruction costs shows here, also one that wasmtime makes.
+    #[test]
+    fn the_table_is_that_of_its_version() {
+        let text = format!("{:?} {CALL} {STATE_CALL} {PAIR} {LOG_LINE}", table());
+        let digest = Digest(Sha256::digest(text).into()).to_string();
+        assert!(
+            (VERSION, digest.get(..16)) == (1, Some("92b6ff88e10f27c9")),
+            "raise the version of the fuel table: {digest}"
+        );
+    }
+}

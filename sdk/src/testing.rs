@@ -1,0 +1,146 @@
+//! Tests of a plugin without a host: its methods are called as functions, on a state in memory.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use quorate_abi::{Frame, method_id};
+
+use crate::limits::REPLY_BYTES_MAX;
+use crate::memory::Memory;
+use crate::plugin::{self, Plugin};
+use crate::{Command, Query, Status};
+
+/// Where a machine's clock starts: 2025-01-01 in UTC.
+const START_MS: u64 = 1_735_689_600_000;
+
+/// A deployed plugin, as far as a native test needs one. The methods are called directly,
+///
+/// ```
+/// use quorate_sdk::{Map, Status, testing::Machine};
+///
+/// const MAP: Map<String, u64> = Map::new("map");
+///
+/// let mut machine = Machine::<()>::new();
+/// machine.command(|cx| Ok(MAP.insert(cx, "a", &1)))?;
+/// let refused = machine.command(|cx| {
+///     MAP.insert(cx, "a", &2);
+///     Err::<(), _>(Status::aborted("on second thought"))
+/// });
+/// assert!(refused.is_err());
+/// assert_eq!(machine.query(|cx| MAP.get(cx, "a")), Some(1), "an error rolls back");
+/// # Ok::<(), Status>(())
+/// ```
+///
+/// as in `machine.command(|cx| Store::put(cx, request))`, or with [`call`](Self::call) in the way
+/// that a host does it.
+pub struct Machine<P> {
+    state: Memory,
+    index: u64,
+    time_ms: u64,
+    plugin: PhantomData<fn() -> P>,
+}
+
+impl<P: Plugin> Machine<P> {
+    /// A machine with nothing in its state.
+    pub fn new() -> Self {
+        Self { state: Memory::default(), index: 0, time_ms: START_MS, plugin: PhantomData }
+    }
+
+    /// Runs a command: a log entry of its own. When it fails or panics, nothing was written.
+    pub fn command<T>(
+        &mut self,
+        run: impl FnOnce(&mut Command<'_>) -> Result<T, Status>,
+    ) -> Result<T, Status> {
+        self.transact(0, &[], |state, frame| run(&mut Command::new(state, frame)))
+    }
+
+    /// Runs a query.
+    pub fn query<T>(&self, run: impl FnOnce(&Query<'_>) -> T) -> T {
+        run(&Query::new(&self.state, &self.frame(0, &[])))
+    }
+
+    /// Calls a command by its path, `kv.v1.Kv/Put`, with an encoded request.
+    pub fn call(&mut self, path: &str, request: &[u8]) -> Result<Vec<u8>, Status> {
+        self.transact(method_id(path), request, |state, frame| {
+            let reply = plugin::command::<P>(state, frame)?;
+            check_length(reply)
+        })
+    }
+
+    /// Calls a query by its path, `kv.v1.Kv/Get`, with an encoded request.
+    pub fn call_query(&self, path: &str, request: &[u8]) -> Result<Vec<u8>, Status> {
+        let reply = plugin::query::<P>(&self.state, &self.frame(method_id(path), request))?;
+        check_length(reply)
+    }
+
+    /// The log index of the last command.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The time that the next call sees.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Sets the time that the next call sees. As in the log, it cannot fall.
+    pub fn set_time_ms(&mut self, time_ms: u64) {
+        assert!(time_ms >= self.time_ms, "the log's time never falls");
+        self.time_ms = time_ms;
+    }
+
+    fn transact<T>(
+        &mut self,
+        method: u32,
+        payload: &[u8],
+        run: impl FnOnce(&Memory, &Frame<'_>) -> Result<T, Status>,
+    ) -> Result<T, Status> {
+        self.index += 1;
+        let frame = self.frame(method, payload);
+        let transaction = Transaction(&mut self.state);
+        let result = run(transaction.0, &frame);
+        if result.is_ok() {
+            transaction.0.commit();
+        }
+        result
+    }
+
+    fn frame<'a>(&self, method: u32, payload: &'a [u8]) -> Frame<'a> {
+        // Any mixture will do; this one is from Fibonacci hashing.
+        let seed = self.index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Frame { index: self.index, time_ms: self.time_ms, seed, position: 0, method, payload }
+    }
+}
+
+/// Takes back what was not committed, also when a command panics.
+struct Transaction<'a>(&'a mut Memory);
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        self.0.roll_back();
+    }
+}
+
+fn check_length(reply: Vec<u8>) -> Result<Vec<u8>, Status> {
+    if reply.len() <= REPLY_BYTES_MAX {
+        return Ok(reply);
+    }
+    let (is, max) = (reply.len(), REPLY_BYTES_MAX);
+    Err(Status::resource_exhausted(format!("the reply has {is} bytes, of {max} allowed")))
+}
+
+impl<P: Plugin> Default for Machine<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P> fmt::Debug for Machine<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, time_ms, .. } = self;
+        f.debug_struct("Machine")
+            .field("index", index)
+            .field("time_ms", time_ms)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,4 @@
+//! The SDK as a plugin uses it, on the native state.
+
+mod collections;
+mod dispatch;
