@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quorate_core::batch::{Command, Proposal};
 use quorate_core::id::{LogId, NodeId};
+use quorate_core::limits;
 use quorate_core::replica::{Refusal, Status};
 use quorate_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -93,9 +94,10 @@ impl Submitter {
                 Try::Failed(undecided) => return Err(undecided),
                 Try::Again(undecided) => undecided,
             };
-            // A node that was handed the command tells the one that handed it on, which knows
-            // its own leader: two nodes that wait for each other would only lose time.
-            if hops_left == 0 || Instant::now() >= deadline {
+            // Only the node that the client called waits: one that was handed the command says at
+            // once that it cannot help.
+            let was_handed_on = hops_left < limits::FORWARD_HOPS_MAX;
+            if was_handed_on || Instant::now() >= deadline {
                 return Err(undecided);
             }
             tokio::select! {

@@ -41,7 +41,6 @@ mod context;
 #[cfg(target_arch = "wasm32")]
 mod guest;
 mod key;
-pub mod limits;
 mod log;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory;
@@ -56,6 +55,7 @@ pub use collections::{Cell, Counter, Map, Value};
 pub use context::{Command, Query};
 pub use key::{AsKey, Key, KeyRange};
 pub use plugin::{Method, Plugin};
+pub use quorate_abi::limits;
 pub use scan::Scan;
 pub use status::{Code, Status};
 

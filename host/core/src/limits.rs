@@ -1,22 +1,18 @@
 //! Every bound of the system, unit in the name. Relations between them are asserted at compile
 //! time: a limit that contradicts another does not build.
 
+pub use quorate_abi::limits::{KEY_BYTES_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX};
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// The encoded request of one call.
 pub const REQUEST_BYTES_MAX: usize = 3 * MIB / 2;
-/// The encoded reply of one call.
-pub const REPLY_BYTES_MAX: usize = 4 * MIB;
 /// A message that a plugin puts into a status; what is longer is cut.
 pub const STATUS_MESSAGE_BYTES_MAX: usize = 4 * KIB;
 /// The details that a plugin puts into a status. gRPC carries them in a header, in base64.
 pub const STATUS_DETAILS_BYTES_MAX: usize = 4 * KIB;
 
-/// A key of the state.
-pub const KEY_BYTES_MAX: usize = 4 * KIB;
-/// A value of the state.
-pub const VALUE_BYTES_MAX: usize = MIB;
 /// All keys and values that one command writes.
 pub const COMMAND_WRITE_BYTES_MAX: usize = 16 * MIB;
 /// A line that a plugin logs; what is longer is cut.

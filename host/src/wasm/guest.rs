@@ -97,8 +97,6 @@ impl Guest {
             Verdict::Refused => Err(refusal(reply)?),
         };
         run.finish(outcome);
-        // Whatever follows, be it only the way out, is not at the finished call's expense.
-        self.bill.refill = true;
         Ok(())
     }
 

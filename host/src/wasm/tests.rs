@@ -41,6 +41,7 @@ mod method {
     pub(super) const INDIRECT_NULL: u32 = 23;
     pub(super) const NAN: u32 = 24;
     pub(super) const SIMD: u32 = 25;
+    pub(super) const REPEAT: u32 = 26;
 }
 
 fn hostile() -> Arc<Module> {

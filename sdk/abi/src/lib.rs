@@ -14,6 +14,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod limits;
+
 /// The name of the import module; the version of the ABI is part of it.
 pub const IMPORT_MODULE: &str = "quorate_v1";
 

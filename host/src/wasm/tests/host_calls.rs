@@ -193,24 +193,47 @@ fn page_of(bench: &mut Bench, flags: u32, limit: u32, cap: u32) -> (Vec<u8>, boo
     (keys, more)
 }
 
-/// A scan pays for what it visits: many times a large state is more than a call may cost.
+/// What a call of the host costs, from both sides: so many fit a command, and so many do not.
 #[test]
-fn scans_cost_fuel() {
+fn host_calls_cost_fuel() {
+    const PAIRS: u32 = 1_000;
+    const VALUE: u32 = 100;
     let mut bench = Bench::new();
-    let writes = (0..2_000_u32)
-        .map(|n| (Bytes::copy_from_slice(&n.to_be_bytes()), Some(Bytes::from(vec![0; 100]))));
+    let writes = (0..PAIRS).map(|n| {
+        let value = Bytes::from(vec![0; VALUE as usize]);
+        (Bytes::copy_from_slice(&n.to_be_bytes()), Some(value))
+    });
     bench.state.commit(writes.collect(), Meta::default()).unwrap();
-    assert!(scan(&mut bench, 0, 0, 8192).unwrap() > 4096);
-    let wat = include_str!("hostile.wat").replace(
-        "(loop $forever (br $forever))",
-        "(loop $forever (drop (call $scan (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
-            (i32.const 2) (i32.const 0) (i32.const 16384) (i32.const 65536))) (br $forever))",
-    );
-    let mut scanner = Bench::of(Module::load(&assemble(&wat)).unwrap());
-    std::mem::swap(&mut scanner.state, &mut bench.state);
-    let began = std::time::Instant::now();
-    assert_eq!(scanner.one(method::LOOP, b""), Err(Rejection::OutOfFuel));
-    assert!(began.elapsed().as_secs() < 10, "fuel bounds it: {:?}", began.elapsed());
+    bench.one(method::PUT, &[b"\0", &[0; 3_000][..]].concat()).unwrap();
+    let all_pairs = PAIRS * (100 + 4 + VALUE) + 100 + 1 + 3_000;
+    for (import, args, cost) in [
+        (GET, &[512, 2, BUF, 0][..], 500 + 2),
+        (GET, &[512, 1, BUF, 0], 500 + 1 + 3_000),
+        (SCAN, &[0, 0, 0, 0, 2, 0, BUF, 65_536], 500 + all_pairs),
+        (DELETE, &[512, 3], 500 + 3),
+        (DELETE_RANGE, &[512, 1, 512, 1], 500 + 2),
+        (LOG, &[5, 512, 0], 10_000),
+    ] {
+        let mut turn = |turns: u64| {
+            let args = [args, &[0; 8][args.len()..], &[u32::try_from(turns).unwrap()]].concat();
+            bench.one(method::REPEAT, &call(import, &args))
+        };
+        // What the guest itself does in a turn is less than this.
+        let fit = limits::COMMAND_FUEL_MAX / (u64::from(cost) + 200);
+        turn(fit).unwrap_or_else(|rejection| panic!("import {import}: {rejection}"));
+        let too_many = limits::COMMAND_FUEL_MAX / u64::from(cost) + 1;
+        assert_eq!(turn(too_many), Err(Rejection::OutOfFuel), "import {import}");
+    }
+}
+
+#[test]
+fn a_range_deletion_pays_for_each_pair() {
+    let mut bench = Bench::new();
+    let writes =
+        (0..1_000_001_u32).map(|n| (Bytes::copy_from_slice(&n.to_be_bytes()), Some(Bytes::new())));
+    bench.state.commit(writes.collect(), Meta::default()).unwrap();
+    assert_eq!(bench.call(DELETE_RANGE, &[0, 0, 0, 0]), Err(Rejection::OutOfFuel));
+    assert!(bench.state.snapshot().get(&[0; 4]).unwrap().is_some(), "it is undone");
 }
 
 #[test]

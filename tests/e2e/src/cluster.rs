@@ -1,0 +1,159 @@
+//! Nodes that know each other, each a process.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::binary::quorate;
+use crate::kv::Kv;
+use crate::ports;
+use crate::process::Process;
+
+/// Where the nodes keep their log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// On disk.
+    RocksDb,
+    /// In memory: a node that restarts joins anew.
+    Memory,
+}
+
+/// A cluster of nodes, numbered from 1, each of which runs or does not.
+#[derive(Debug)]
+pub struct Cluster {
+    log: Log,
+    nodes: Vec<Node>,
+    /// Last: it is removed when the processes are gone.
+    folder: TempDir,
+}
+
+#[derive(Debug)]
+struct Node {
+    clients: String,
+    peers: String,
+    process: Option<Process>,
+}
+
+impl Cluster {
+    /// A cluster whose nodes do not run yet.
+    pub fn new(count: usize, log: Log) -> Self {
+        let node = |_| Node {
+            clients: ports::local(ports::free()),
+            peers: ports::local(ports::free()),
+            process: None,
+        };
+        let folder = tempfile::tempdir().expect("a folder for the nodes");
+        Self { log, nodes: (0..count).map(node).collect(), folder }
+    }
+
+    /// A cluster whose nodes run.
+    pub fn start(count: usize, log: Log) -> Self {
+        let mut cluster = Self::new(count, log);
+        cluster.start_all();
+        cluster
+    }
+
+    /// The numbers of all nodes.
+    pub fn ids(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.nodes.len() as u64
+    }
+
+    /// The numbers of all other nodes.
+    pub fn others(&self, node: u64) -> Vec<u64> {
+        self.ids().filter(|other| *other != node).collect()
+    }
+
+    /// Where clients of a node connect.
+    pub fn address(&self, node: u64) -> &str {
+        &self.node(node).clients
+    }
+
+    /// Where peers of a node connect.
+    pub fn peer_address(&self, node: u64) -> &str {
+        &self.node(node).peers
+    }
+
+    /// The data folder of a node.
+    pub fn data(&self, node: u64) -> PathBuf {
+        self.folder.path().join(format!("node-{node}"))
+    }
+
+    /// A client of a node.
+    pub fn kv(&self, node: u64) -> Kv {
+        Kv::at(self.address(node))
+    }
+
+    /// The command that runs a node.
+    pub fn command(&self, node: u64) -> Command {
+        let mut peers = String::new();
+        for (id, node) in self.ids().zip(&self.nodes) {
+            write!(peers, "{id}={},", node.peers).expect("a string takes everything");
+        }
+        let mut command = quorate();
+        command.args(["serve", "--node", &node.to_string()]);
+        command.args(["--listen", self.address(node), "--peer-listen", self.peer_address(node)]);
+        command.args(["--peers", peers.trim_end_matches(','), "--data"]).arg(self.data(node));
+        command.args(["--log", match self.log {
+            Log::RocksDb => "rocksdb",
+            Log::Memory => "memory",
+        }]);
+        command
+    }
+
+    /// Starts a node, and waits until it serves.
+    pub fn start_node(&mut self, node: u64) {
+        self.launch(node, self.command(node));
+        self.process(node).says("ready ");
+    }
+
+    /// Starts a node by a command of one's own, without waiting.
+    pub fn launch(&mut self, node: u64, command: Command) {
+        let running = &mut self.node_mut(node).process;
+        assert!(running.is_none(), "node {node} runs already");
+        *running = Some(Process::start(format!("node {node}"), command));
+    }
+
+    /// Starts all nodes that do not run, and waits until they serve.
+    pub fn start_all(&mut self) {
+        let down: Vec<_> = self.ids().filter(|node| self.node(*node).process.is_none()).collect();
+        for node in &down {
+            self.launch(*node, self.command(*node));
+        }
+        for node in down {
+            self.process(node).says("ready ");
+        }
+    }
+
+    /// Kills a node (`kill -9`).
+    pub fn kill(&mut self, node: u64) {
+        self.take(node).kill();
+    }
+
+    /// Kills all nodes that run.
+    pub fn kill_all(&mut self) {
+        let running: Vec<_> = self.nodes.iter_mut().filter_map(|node| node.process.take()).collect();
+        drop(running);
+    }
+
+    /// The process of a node that runs.
+    pub fn process(&self, node: u64) -> &Process {
+        let process = self.node(node).process.as_ref();
+        process.unwrap_or_else(|| panic!("node {node} does not run"))
+    }
+
+    /// Takes the process of a node out of the cluster.
+    pub fn take(&mut self, node: u64) -> Process {
+        let process = self.node_mut(node).process.take();
+        process.unwrap_or_else(|| panic!("node {node} does not run"))
+    }
+
+    fn node(&self, node: u64) -> &Node {
+        &self.nodes[usize::try_from(node).expect("a small number") - 1]
+    }
+
+    fn node_mut(&mut self, node: u64) -> &mut Node {
+        &mut self.nodes[usize::try_from(node).expect("a small number") - 1]
+    }
+}

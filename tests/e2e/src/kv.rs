@@ -1,0 +1,149 @@
+//! A client of the key-value plugin.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+
+use crate::wait;
+use self::v1::kv_client::KvClient;
+use self::v1::{
+    DeleteReply, DeleteRequest, GetReply, GetRequest, PutReply, PutRequest, RangeReply,
+    RangeRequest, TxnReply, TxnRequest,
+};
+
+/// The messages and the client that are generated from the `.proto`.
+#[expect(missing_docs, clippy::pedantic, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("kv.v1");
+}
+
+/// Longer than a node ever lets a caller wait: who waits so long was forgotten.
+pub const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A client of one node, which connects when it has something to say, and again after a break.
+#[derive(Clone, Debug)]
+pub struct Kv(KvClient<Channel>);
+
+/// A reply, and where in the log it was decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply<T> {
+    /// What the metadata say.
+    pub place: Place,
+    /// The reply itself.
+    pub message: T,
+}
+
+/// Where in the log something was decided, as the metadata say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The log's index; for a query, of the state that it saw.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// The node that answered: for a command, the leader.
+    pub node: u64,
+}
+
+impl Place {
+    /// Reads the metadata of a reply, or of a rejection.
+    pub fn of(metadata: &MetadataMap) -> Option<Self> {
+        let number = |key| metadata.get(key)?.to_str().ok()?.parse().ok();
+        Some(Self {
+            index: number("quorate-index")?,
+            term: number("quorate-term")?,
+            node: number("quorate-node")?,
+        })
+    }
+}
+
+/// A connection to an address, made when it is used.
+pub fn channel(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    endpoint.timeout(CALL_WAIT_MAX).connect_lazy()
+}
+
+impl Kv {
+    /// The client of the node at this address. Must be called within a runtime.
+    pub fn at(address: &str) -> Self {
+        Self(KvClient::new(channel(address)))
+    }
+
+    /// Sets a value.
+    pub async fn put(
+        &self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+    ) -> Result<Reply<PutReply>, Status> {
+        let request = PutRequest { key: key.into(), value: value.into(), prev_kv: true };
+        reply(self.0.clone().put(request).await)
+    }
+
+    /// Reads a key.
+    pub async fn get(&self, key: impl Into<Bytes>) -> Result<Reply<GetReply>, Status> {
+        reply(self.0.clone().get(GetRequest { key: key.into() }).await)
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, request: DeleteRequest) -> Result<Reply<DeleteReply>, Status> {
+        reply(self.0.clone().delete(request).await)
+    }
+
+    /// Reads a range.
+    pub async fn range(&self, request: RangeRequest) -> Result<Reply<RangeReply>, Status> {
+        reply(self.0.clone().range(Request::new(request)).await)
+    }
+
+    /// Runs a transaction.
+    pub async fn txn(&self, request: TxnRequest) -> Result<Reply<TxnReply>, Status> {
+        reply(self.0.clone().txn(request).await)
+    }
+
+    /// Sets a value, as soon as there is a leader to decide it.
+    pub async fn put_eventually(&self, key: &str, value: &str) -> Reply<PutReply> {
+        wait::eventually("a Put", wait::LONG, async || {
+            self.put(key.to_owned(), value.to_owned()).await.map_err(|status| unavailable(&status))
+        })
+        .await
+    }
+
+    /// Reads a value, as soon as there is a leader to say that it is the latest.
+    pub async fn get_eventually(&self, key: &str) -> Option<Bytes> {
+        let read = wait::eventually("a Get", wait::LONG, async || {
+            self.get(key.to_owned()).await.map_err(|status| unavailable(&status))
+        });
+        read.await.message.kv.map(|kv| kv.value)
+    }
+
+    /// The node that leads. It is asked by a command that the plugin refuses, so that nothing
+    /// changes.
+    pub async fn leader(&self) -> u64 {
+        wait::eventually("a leader", wait::LONG, async || {
+            let refused = self.put("", "").await.expect_err("a key must not be empty");
+            match Place::of(refused.metadata()) {
+                Some(place) if refused.code() == Code::InvalidArgument => Ok(place.node),
+                _ => Err(unavailable(&refused)),
+            }
+        })
+        .await
+    }
+}
+
+fn reply<T>(response: Result<Response<T>, Status>) -> Result<Reply<T>, Status> {
+    response.map(|response| {
+        let place = Place::of(response.metadata());
+        let place = place.expect("each reply says where in the log it was decided");
+        Reply { place, message: response.into_inner() }
+    })
+}
+
+/// The only status after which it helps to try again.
+///
+/// # Panics
+/// On any other.
+pub fn unavailable(status: &Status) -> String {
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    status.to_string()
+}
