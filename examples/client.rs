@@ -113,7 +113,8 @@ async fn ranges(kv: &mut Kv) -> anyhow::Result<()> {
     // what changes between them may show.
     loop {
         let page = kv.range(request.clone()).await?.into_inner();
-        let keys: Vec<_> = page.kvs.iter().map(|pair| pair.key.escape_ascii().to_string()).collect();
+        let keys: Vec<_> =
+            page.kvs.iter().map(|pair| pair.key.escape_ascii().to_string()).collect();
         println!("range: {}", keys.join(" "));
         let Some(last) = page.kvs.last().filter(|_| page.more) else { return Ok(()) };
         // The next key in order.
@@ -162,8 +163,8 @@ async fn errors(kv: &mut Kv) -> anyhow::Result<()> {
 }
 
 /// A query may always be sent again. A command that ends with `UNAVAILABLE` may have been executed,
-/// unless the message says that it was not: send it again only if to do it twice is harmless, as in
-/// `increment`, where the comparison fails the second time.
+/// unless the message says that it was not: send it again only when twice does no harm, as for a
+/// `Put` of the same value, but not for `increment`, which would count twice.
 async fn get(kv: &mut Kv, key: &str) -> Result<Option<KeyValue>, Status> {
     let mut tries = 1;
     loop {

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Next to the profiles' folders, so that plugins share the standard library that may have to
     // be built for them.
-    let target = out.ancestors().nth(4).unwrap_or(Path::new(&out)).join("guest");
+    let target = out.ancestors().nth(4).unwrap_or_else(|| Path::new(&out)).join("guest");
     let request = BuildRequest::new(root.join("plugins/kv"), target);
     let module = Toolchain::find(root)?.build(&request)?;
     fs::copy(module.path, out.join("kv.wasm"))?;

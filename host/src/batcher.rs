@@ -4,13 +4,12 @@
 //! input is closed, or when nobody receives any more. Nothing else can close it, so the next stage
 //! never waits for a batch that will not come.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_core::batch::{Batch, Proposal};
 use quorate_core::batcher::{Batcher, BatcherConfig, BatcherStats, Poll};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 /// The batches, and how the batcher fares.
 #[derive(Debug)]
@@ -200,7 +199,7 @@ mod tests {
         assert_eq!(sizes, [1, 99]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_lingering_batch_leaves_by_the_clock() {
         let (submit, input) = mpsc::channel(4);
         let linger = Duration::from_millis(20);

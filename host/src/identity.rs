@@ -96,8 +96,8 @@ pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result
     let file = folder.join(FILE);
     let owner = match fs::read_to_string(&file) {
         Ok(text) => {
-            let found: Owner = toml::from_str(&text)
-                .with_context(|| format!("{} is damaged", file.display()))?;
+            let found: Owner =
+                toml::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
             next_owner(folder, found, identity, log)?
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Owner {

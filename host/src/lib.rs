@@ -10,13 +10,15 @@
 //! 5. [`apply`]: the apply thread; [`wasm`]: the plugin's code
 //!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
-//! [`cli`] is the command line. What is decided rather than done is in `quorate-core`.
+//! [`local`] is a cluster in one process; [`cli`] is the command line. What is decided rather than
+//! done is in `quorate-core`.
 
 pub mod apply;
 pub mod batcher;
 pub mod cli;
 pub mod consensus;
 pub mod identity;
+pub mod local;
 pub mod node;
 pub mod peers;
 pub mod rocks;

@@ -26,7 +26,7 @@ use crate::consensus::Request;
 use crate::identity::Identity;
 use crate::submit::Decided;
 
-pub use server::serve;
+pub use server::{PeerService, serve};
 
 /// Raft messages that wait for one peer's connection.
 const QUEUED_MESSAGES_MAX: usize = 4096;

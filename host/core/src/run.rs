@@ -225,9 +225,11 @@ impl Run {
     }
 
     /// Shows the pairs of a range as the running call sees them: the state's, under the overlay.
-    pub fn scan(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
+    /// Returns how many keys it passed over since the entry's calls have deleted them: work that
+    /// a caller must account for.
+    pub fn scan(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<u64, Fatal> {
         if range.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let hi = range.hi.map_or(Bound::Unbounded, Bound::Excluded);
         let overlay = self.overlay.range::<[u8], _>((Bound::Included(range.lo), hi));
@@ -256,19 +258,22 @@ fn merge<'a>(
     overlay: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
     range: Range<'_>,
     visit: &mut Visit<'_>,
-) -> Result<(), Fatal> {
+) -> Result<u64, Fatal> {
     let mut overlay = overlay.peekable();
+    let mut deleted = 0;
     let mut ended = false;
     view.scan(range, &mut |key, value| {
         while let Some((own, written)) =
             overlay.next_if(|(own, _)| if range.reverse { **own >= key } else { **own <= key })
         {
             let shadows = **own == *key;
-            if let Some(written) = written
-                && visit(own, written).is_break()
-            {
-                ended = true;
-                return ControlFlow::Break(());
+            match written {
+                None => deleted += 1,
+                Some(written) if visit(own, written).is_break() => {
+                    ended = true;
+                    return ControlFlow::Break(());
+                }
+                Some(_) => {}
             }
             if shadows {
                 return ControlFlow::Continue(());
@@ -278,13 +283,14 @@ fn merge<'a>(
         ended = flow.is_break();
         flow
     })?;
-    let rest = overlay.filter_map(|(own, written)| Some((own, written.as_ref()?)));
-    for (own, written) in rest {
-        if ended || visit(own, written).is_break() {
-            break;
+    for (own, written) in overlay {
+        match written {
+            _ if ended => break,
+            None => deleted += 1,
+            Some(written) => ended = visit(own, written).is_break(),
         }
     }
-    Ok(())
+    Ok(deleted)
 }
 
 /// A number for each command, from its place alone: `SplitMix64`'s output function (Steele, Lea,

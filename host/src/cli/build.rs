@@ -33,8 +33,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let built = toolchain
         .build(&BuildRequest::new(dir, shared_target_dir()))
         .with_context(|| format!("building {}", dir.display()))?;
-    let wasm = fs::read(&built.path)
-        .with_context(|| format!("reading {}", built.path.display()))?;
+    let wasm =
+        fs::read(&built.path).with_context(|| format!("reading {}", built.path.display()))?;
     let report = gate::inspect(&wasm);
     if !report.refusals.is_empty() {
         for refusal in &report.refusals {
@@ -42,9 +42,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         return Err(Failure::Failed(anyhow::anyhow!("the plugin was built, but no node takes it")));
     }
-    let out = arguments.out.clone().unwrap_or_else(|| {
-        dir.join(built.path.file_name().expect("a module has a file name"))
-    });
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| dir.join(built.path.file_name().expect("a module has a file name")));
     write(&out, &wasm)?;
     let out = out.display().to_string();
     match arguments.output {

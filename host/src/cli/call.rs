@@ -54,13 +54,12 @@ async fn call(arguments: &Arguments) -> Result<(), Failure> {
         .ok_or_else(|| usage(format_args!("{}: write SERVICE/METHOD", arguments.method)))?;
     let json = read_json(&arguments.request)?;
     let channel = connect(&arguments.address).await?;
-    let method = reflection::method(&channel, service, method)
-        .await
-        .map_err(|problem| failed(&problem))?;
+    let method =
+        reflection::method(&channel, service, method).await.map_err(|problem| failed(&problem))?;
     let request = encode(&method.input(), json, arguments.text)?;
 
-    let mut grpc = tonic::client::Grpc::new(channel)
-        .max_decoding_message_size(2 * limits::REPLY_BYTES_MAX);
+    let mut grpc =
+        tonic::client::Grpc::new(channel).max_decoding_message_size(2 * limits::REPLY_BYTES_MAX);
     grpc.ready().await.context("connecting")?;
     let path = format!("/{service}/{}", method.name());
     let path = path.parse().map_err(|_| usage(format_args!("{path} is not a path")))?;
@@ -114,12 +113,17 @@ fn encode(
     if bytes_are_text {
         text::encode(descriptor, &mut json);
     }
-    let message = DynamicMessage::deserialize(descriptor.clone(), json)
-        .map_err(|error| usage(format_args!("the request is no {}: {error}", descriptor.full_name())))?;
+    let message = DynamicMessage::deserialize(descriptor.clone(), json).map_err(|error| {
+        usage(format_args!("the request is no {}: {error}", descriptor.full_name()))
+    })?;
     Ok(message.encode_to_vec().into())
 }
 
-fn print_reply(method: &MethodDescriptor, reply: &[u8], bytes_are_text: bool) -> Result<(), Failure> {
+fn print_reply(
+    method: &MethodDescriptor,
+    reply: &[u8],
+    bytes_are_text: bool,
+) -> Result<(), Failure> {
     let output = method.output();
     let message = DynamicMessage::decode(output.clone(), reply)
         .with_context(|| format!("the reply is no {}", output.full_name()))?;

@@ -18,8 +18,7 @@ pub(super) fn bind(flag: &str, address: &str) -> Result<TcpListener, Failure> {
         .to_socket_addrs()
         .map_err(|error| usage(format_args!("{flag} {address}: {error}")))?
         .collect();
-    TcpListener::bind(&*resolved)
-        .map_err(|error| usage(format_args!("{flag} {address}: {error}")))
+    TcpListener::bind(&*resolved).map_err(|error| usage(format_args!("{flag} {address}: {error}")))
 }
 
 /// Waits for SIGINT, SIGTERM or the fault of a node, and stops all of them.

@@ -1,22 +1,18 @@
 //! `quorate dev`: a cluster in one process.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use quorate_core::batcher::BatcherConfig;
-use quorate_core::id::NodeId;
 use quorate_core::limits;
 use serde::Deserialize;
 
 use super::settings::{LogSettings, from_file, load_module};
 use super::{Failure, cluster, say, usage};
-use crate::identity::{Identity, LogKind};
-use crate::node::{Node, NodeConfig, Storage};
+use crate::local;
+use crate::node::Node;
 use crate::wasm::Module;
 
 const LISTEN: &str = "127.0.0.1:7400";
@@ -59,55 +55,10 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     }
     log.install()?;
     let module = load_module(plugin.as_ref())?;
-    let nodes = start(count, &listen, data.as_ref(), &module)?;
+    let nodes = local::start(&module, bind_clients(&listen, count)?, data.as_deref())?;
     wait_for_leader(&nodes)?;
     announce(&nodes, &module, plugin.is_none());
     cluster::run_until_signal(nodes)
-}
-
-fn start(
-    count: u32,
-    listen: &str,
-    data: Option<&PathBuf>,
-    module: &Arc<Module>,
-) -> Result<Vec<Node>, Failure> {
-    let ids: Vec<NodeId> = (1..=count).filter_map(NodeId::new).collect();
-    let clients = bind_clients(listen, count)?;
-    // Peers are in this process: any free port will do.
-    let peers = ids
-        .iter()
-        .map(|_| cluster::bind("--listen", "127.0.0.1:0"))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut addresses = BTreeMap::new();
-    for (id, listener) in ids.iter().zip(&peers) {
-        let address = listener.local_addr().context("a bound socket has an address")?;
-        addresses.insert(*id, address.to_string());
-    }
-    let mut nodes = Vec::new();
-    for ((id, clients), peers) in ids.iter().zip(clients).zip(peers) {
-        let storage = match data {
-            Some(folder) => {
-                Storage::Folder(folder.join(format!("node-{id}")), LogKind::RocksDb)
-            }
-            None => Storage::Volatile,
-        };
-        nodes.push(Node::start(NodeConfig {
-            identity: Identity {
-                cluster: "dev".to_owned(),
-                node: *id,
-                founders: ids.clone(),
-                module: module.digest().0,
-            },
-            clients,
-            peers,
-            addresses: addresses.clone(),
-            storage,
-            module: Arc::clone(module),
-            batcher: BatcherConfig::default(),
-            tick: super::serve::TICK,
-        })?);
-    }
-    Ok(nodes)
 }
 
 /// The first node's address, and the ports after it for the others.
@@ -153,7 +104,11 @@ fn announce(nodes: &[Node], module: &Module, is_kv: bool) {
         let program = std::env::args().next().unwrap_or_else(|| "quorate".to_owned());
         let (first, last) = (addresses.first(), addresses.last());
         let (Some(first), Some(last)) = (first, last) else { return };
-        say(format_args!("{} on {} node(s). In another terminal:", services.join(", "), nodes.len()));
+        say(format_args!(
+            "{} on {} node(s). In another terminal:",
+            services.join(", "),
+            nodes.len()
+        ));
         say(format_args!(
             "  {program} call --text {first} kv.v1.Kv/Put '{{\"key\": \"hello\", \"value\": \"world\"}}'"
         ));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use quorate_core::batcher::BatcherConfig;
@@ -15,10 +14,8 @@ use serde::Deserialize;
 use super::settings::{LogSettings, from_file, load_module};
 use super::{Failure, cluster, say, usage};
 use crate::identity::{Identity, LogKind};
-use crate::node::{Node, NodeConfig, Storage};
+use crate::node::{Node, NodeConfig, Storage, TICK};
 
-/// A heartbeat each, an election after 10 to 20 without one.
-pub(super) const TICK: Duration = Duration::from_millis(100);
 const CLUSTER: &str = "quorate";
 
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -64,8 +61,7 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let data = required("--data", settings.data.or(file.data))?;
     let log_kind = settings.log.or(file.log).unwrap_or(LogKind::RocksDb);
     let plugin = settings.plugin.or(file.plugin);
-    let cluster_name =
-        settings.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.to_owned());
+    let cluster_name = settings.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.to_owned());
     let addresses = parse_peers(&peers)?;
     if !addresses.contains_key(&node) {
         return Err(usage(format_args!("--peers {peers}: node {node} itself is not among them")));
@@ -91,10 +87,9 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         batcher: BatcherConfig::default(),
         tick: TICK,
     })
-    .map_err(|error| match error.is::<Fatal>() {
-        true => Failure::Failed(error),
-        // Whatever is not a fault of log or state is a setting that does not fit.
-        false => Failure::Usage(error),
+    // Whatever is not a fault of log or state is a setting that does not fit.
+    .map_err(|error| {
+        if error.is::<Fatal>() { Failure::Failed(error) } else { Failure::Usage(error) }
     })?;
     say(format_args!("ready {} {}", services.join(","), running.client_address()));
     cluster::run_until_signal(vec![running])
@@ -118,7 +113,8 @@ fn parse_peers(peers: &str) -> Result<BTreeMap<NodeId, String>, Failure> {
         let number = number.trim().parse().ok().and_then(NodeId::new);
         let node = number.ok_or_else(|| wrong("nodes are numbered from 1"))?;
         let address = address.trim();
-        let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port =
+            address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         if !has_port {
             return Err(wrong(&format!("\"{address}\" is not HOST:PORT")));
         }

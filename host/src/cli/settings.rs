@@ -62,8 +62,8 @@ pub(super) fn from_file<S: DeserializeOwned + Default>(
 ) -> Result<S, Failure> {
     let Some(file) = file else { return Ok(S::default()) };
     let name = file.display();
-    let text =
-        fs::read_to_string(file).map_err(|error| usage(format_args!("--config {name}: {error}")))?;
+    let text = fs::read_to_string(file)
+        .map_err(|error| usage(format_args!("--config {name}: {error}")))?;
     let one_line = |error: toml::de::Error| {
         usage(format_args!("--config {name}: [{command}]: {}", error.message()))
     };
@@ -83,8 +83,7 @@ pub(super) fn load_module(plugin: Option<&PathBuf>) -> Result<Arc<Module>, Failu
         return Module::load(crate::KV_MODULE).map_err(|error| Failure::Failed(error.into()));
     };
     let name = file.display();
-    let bytes =
-        fs::read(file).map_err(|error| usage(format_args!("--plugin {name}: {error}")))?;
+    let bytes = fs::read(file).map_err(|error| usage(format_args!("--plugin {name}: {error}")))?;
     Module::load(&bytes)
         .map_err(|error| usage(format_args!("--plugin {name}: {error} (see quorate check)")))
 }

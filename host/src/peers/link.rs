@@ -86,9 +86,8 @@ async fn pump(
 /// Says what is wrong when it begins or changes, and now and then while it lasts.
 fn complain(last: &mut Option<(String, Instant)>, to: RaftId, status: &tonic::Status) {
     let what = status.message().to_owned();
-    let said = last.as_ref().is_some_and(|(said, at)| {
-        *said == what && at.elapsed() < COMPLAINT_PAUSE
-    });
+    let said =
+        last.as_ref().is_some_and(|(said, at)| *said == what && at.elapsed() < COMPLAINT_PAUSE);
     if said {
         return;
     }

@@ -24,13 +24,10 @@ use crate::submit::{Decided, Submitter, Undecided};
 /// Serves peers until `stop` resolves.
 pub async fn serve(
     listener: TcpListener,
-    identity: Arc<Identity>,
-    inbox: mpsc::Sender<Bytes>,
-    requests: mpsc::Sender<consensus::Request>,
-    submitter: Submitter,
+    service: PeerService,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = PeerServer::new(Service { identity, inbox, requests, submitter })
+    let service = PeerServer::new(service)
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX + limits::REPLY_BYTES_MAX);
     Server::builder()
@@ -41,14 +38,20 @@ pub async fn serve(
         .await
 }
 
-struct Service {
-    identity: Arc<Identity>,
-    inbox: mpsc::Sender<Bytes>,
-    requests: mpsc::Sender<consensus::Request>,
-    submitter: Submitter,
+/// What peers may ask of this node.
+#[derive(Debug)]
+pub struct PeerService {
+    /// Who may ask.
+    pub identity: Arc<Identity>,
+    /// Where raft messages go.
+    pub inbox: mpsc::Sender<Bytes>,
+    /// Where admissions go.
+    pub requests: mpsc::Sender<consensus::Request>,
+    /// Where commands go.
+    pub submitter: Submitter,
 }
 
-impl Service {
+impl PeerService {
     fn check(&self, hello: Option<&v1::Hello>) -> Result<(), Status> {
         let hello = hello.ok_or_else(|| Status::invalid_argument("a peer must say hello first"))?;
         self.identity.check(hello).map_err(|problem| {
@@ -59,7 +62,7 @@ impl Service {
 }
 
 #[tonic::async_trait]
-impl Peer for Service {
+impl Peer for PeerService {
     async fn messages(
         &self,
         request: Request<Streaming<v1::PeerFrame>>,

@@ -19,22 +19,25 @@ use crate::wasm::Module;
 /// soon as it has applied that much.
 #[derive(Clone)]
 pub struct Queries {
-    /// Asks consensus for a read index.
-    pub reads: mpsc::Sender<Reader>,
-    /// The last index applied here.
-    pub applied: watch::Receiver<u64>,
-    /// What is read.
-    pub state: Arc<dyn StateStore>,
-    /// What reads it.
-    pub module: Arc<Module>,
+    reads: mpsc::Sender<Reader>,
+    applied: watch::Receiver<u64>,
+    state: Arc<dyn StateStore>,
+    module: Arc<Module>,
     /// Bounds the queries that run at the same time.
-    pub running: Arc<Semaphore>,
+    running: Arc<Semaphore>,
 }
 
 impl Queries {
-    /// As many as may run at the same time.
-    pub fn semaphore() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(limits::QUERIES_RUNNING_MAX))
+    /// Queries of `state` by `module`; `reads` asks consensus for a read index, and `applied` is
+    /// the last index that the state has.
+    pub fn new(
+        reads: mpsc::Sender<Reader>,
+        applied: watch::Receiver<u64>,
+        state: Arc<dyn StateStore>,
+        module: Arc<Module>,
+    ) -> Self {
+        let running = Arc::new(Semaphore::new(limits::QUERIES_RUNNING_MAX));
+        Self { reads, applied, state, module, running }
     }
 
     /// Runs a query; returns the place in the log whose state it saw, and what it found.
@@ -43,8 +46,7 @@ impl Queries {
         let stopping = || Status::unavailable("this node is stopping");
         let mut applied = self.applied.clone();
         applied.wait_for(|applied| *applied >= index).await.map_err(|_| stopping())?;
-        let permit =
-            Arc::clone(&self.running).acquire_owned().await.map_err(|_| stopping())?;
+        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| stopping())?;
         let (state, module) = (Arc::clone(&self.state), Arc::clone(&self.module));
         let run = tokio::task::spawn_blocking(move || {
             let view = state.snapshot();

@@ -41,14 +41,14 @@ pub async fn serve(
     };
     routes.add_service(reflection().build_v1().context("building reflection v1")?);
     routes.add_service(reflection().build_v1alpha().context("building reflection v1alpha")?);
-    let router = routes.routes().into_axum_router().fallback_service(plugin);
+    let with_plugin = routes.routes().into_axum_router().fallback_service(plugin);
     let serve = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_WAIT_MAX))
-        .add_routes(Routes::from(router))
+        .add_routes(Routes::from(with_plugin))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop);
     tokio::select! {
         served = serve => served.context("serving clients"),

@@ -123,8 +123,8 @@ impl UnaryService<Bytes> for Unary {
 impl Calls {
     async fn command(&self, command: Command) -> Result<Response<Bytes>, Status> {
         let submitted = self.submitter.submit(command, limits::FORWARD_HOPS_MAX).await;
-        let decided = submitted
-            .map_err(|undecided| self.with_node(status::of_undecided(undecided)))?;
+        let decided =
+            submitted.map_err(|undecided| self.with_node(status::of_undecided(undecided)))?;
         let outcome = decided.outcome.map_err(status::to_tonic);
         with_place(outcome, decided.id, decided.node)
     }

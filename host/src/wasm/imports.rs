@@ -57,6 +57,14 @@ impl Span {
         Ok(key)
     }
 
+    /// An end of a range. What follows a key of full length directly is one byte longer.
+    fn bound<'a>(self, memory: &'a [u8], guest: &mut Guest) -> Result<&'a [u8], Halt> {
+        let bound = self.of(memory)?;
+        Rejection::check("the end of a range", bound.len(), limits::KEY_BYTES_MAX + 1)?;
+        guest.owe_bytes(bound.len());
+        Ok(bound)
+    }
+
     /// A text of at most so many bytes; what is longer is cut.
     fn text(self, memory: &[u8], bytes_max: usize) -> Result<String, Halt> {
         let bytes = self.of(memory)?;
@@ -165,8 +173,8 @@ fn kv_delete(memory: &mut [u8], guest: &mut Guest, key: Span) -> Result<i64, Hal
 
 fn kv_delete_range(memory: &mut [u8], guest: &mut Guest, lo: Span, hi: Span) -> Result<i64, Halt> {
     guest.owe(fuel::STATE_CALL);
-    let lo = lo.key(memory, guest)?;
-    let hi = hi.key(memory, guest)?;
+    let lo = lo.bound(memory, guest)?;
+    let hi = hi.bound(memory, guest)?;
     let count = guest.run()?.delete_range(lo, end(hi))?;
     guest.owe(count.saturating_mul(fuel::PAIR));
     Ok(i64::try_from(count).unwrap_or(i64::MAX))
@@ -192,18 +200,18 @@ fn kv_scan(memory: &mut [u8], guest: &mut Guest, scan: &Scan) -> Result<i64, Hal
     }
     guest.owe(fuel::STATE_CALL);
     // Copied, since the page goes to the memory they are in.
-    let lo = scan.lo.key(memory, guest)?.to_vec();
-    let hi = scan.hi.key(memory, guest)?.to_vec();
+    let lo = scan.lo.bound(memory, guest)?.to_vec();
+    let hi = scan.hi.bound(memory, guest)?.to_vec();
     let range = Range { lo: &lo, hi: end(&hi), reverse: scan.flags & scan::REVERSE != 0 };
     let keys_only = scan.flags & scan::KEYS_ONLY != 0;
     let mut page = Page::new(scan.buf.of_mut(memory)?, scan.limit);
     let mut cost = 0;
-    guest.run()?.scan(range, &mut |key, value| {
+    let deleted = guest.run()?.scan(range, &mut |key, value| {
         cost += fuel::PAIR + (key.len() + value.len()) as u64;
         page.add(key, if keys_only { &[] } else { value })
     })?;
     let len = page.finish();
-    guest.owe(cost);
+    guest.owe(cost + deleted * fuel::PAIR);
     Ok(length(len))
 }
 

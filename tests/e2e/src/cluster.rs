@@ -55,6 +55,11 @@ impl Cluster {
         cluster
     }
 
+    /// Where the nodes keep their log.
+    pub fn log(&self) -> Log {
+        self.log
+    }
+
     /// The numbers of all nodes.
     pub fn ids(&self) -> impl Iterator<Item = u64> + use<> {
         1..=self.nodes.len() as u64
@@ -95,10 +100,13 @@ impl Cluster {
         command.args(["serve", "--node", &node.to_string()]);
         command.args(["--listen", self.address(node), "--peer-listen", self.peer_address(node)]);
         command.args(["--peers", peers.trim_end_matches(','), "--data"]).arg(self.data(node));
-        command.args(["--log", match self.log {
-            Log::RocksDb => "rocksdb",
-            Log::Memory => "memory",
-        }]);
+        command.args([
+            "--log",
+            match self.log {
+                Log::RocksDb => "rocksdb",
+                Log::Memory => "memory",
+            },
+        ]);
         command
     }
 
@@ -133,7 +141,8 @@ impl Cluster {
 
     /// Kills all nodes that run.
     pub fn kill_all(&mut self) {
-        let running: Vec<_> = self.nodes.iter_mut().filter_map(|node| node.process.take()).collect();
+        let running: Vec<_> =
+            self.nodes.iter_mut().filter_map(|node| node.process.take()).collect();
         drop(running);
     }
 

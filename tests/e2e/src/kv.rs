@@ -7,12 +7,12 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
-use crate::wait;
 use self::v1::kv_client::KvClient;
 use self::v1::{
     DeleteReply, DeleteRequest, GetReply, GetRequest, PutReply, PutRequest, RangeReply,
     RangeRequest, TxnReply, TxnRequest,
 };
+use crate::wait;
 
 /// The messages and the client that are generated from the `.proto`.
 #[expect(missing_docs, clippy::pedantic, reason = "generated")]

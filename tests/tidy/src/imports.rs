@@ -16,11 +16,7 @@ const RESERVED: [Reserved; 6] = [
         crates: &["tonic", "tonic_health", "tonic_prost", "tonic_reflection"],
         homes: &["host/src/rpc", "host/src/peers", "host/src/cli/call"],
     },
-    Reserved {
-        folder: "host/src/",
-        crates: &["rocksdb", "protobuf"],
-        homes: &["host/src/rocks"],
-    },
+    Reserved { folder: "host/src/", crates: &["rocksdb", "protobuf"], homes: &["host/src/rocks"] },
     Reserved {
         folder: "host/src/",
         crates: &["wasmtime", "wasmparser"],
@@ -40,10 +36,8 @@ const RESERVED: [Reserved; 6] = [
 ];
 
 /// Modules of the core that do not know others: consensus does not know apply, nor apply consensus.
-const APART: [(&[&str], &[&str]); 2] = [
-    (&["replica"], &["machine", "run", "state"]),
-    (&["machine", "run", "state"], &["replica"]),
-];
+const APART: [(&[&str], &[&str]); 2] =
+    [(&["replica"], &["machine", "run", "state"]), (&["machine", "run", "state"], &["replica"])];
 const CORE: &str = "host/core/src/";
 
 /// A foreign vocabulary stops at the modules that it is kept in.

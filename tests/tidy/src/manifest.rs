@@ -109,7 +109,7 @@ mod tests {
             assert_eq!(broken(MANIFEST, text), expected, "{text}");
             assert!(broken("host/Cargo.toml", text).is_empty());
         }
-        let fine = "[package]\nname = \"tokio\"\n[dependencies]\n# tokio = 1\nbytes = \"1\"\n[lints]";
+        let fine = "[package]\nname = \"tokio\"\n[dependencies]\n# tokio = 1\nbytes = \"1\"";
         assert!(broken(MANIFEST, fine).is_empty());
     }
 

@@ -3,10 +3,10 @@
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::{FileDescriptorResponse, ServerReflectionRequest};
 
 /// Finds a method. Its errors are those of the service, or say what it does offer.
 pub(super) async fn method(
@@ -14,11 +14,11 @@ pub(super) async fn method(
     service: &str,
     method: &str,
 ) -> Result<MethodDescriptor, Status> {
-    let files = match ask(channel, MessageRequest::FileContainingSymbol(service.to_owned())).await? {
-        MessageResponse::FileDescriptorResponse(FileDescriptorResponse { file_descriptor_proto }) => {
-            file_descriptor_proto
-        }
-        _ => {
+    let files = match ask(channel, MessageRequest::FileContainingSymbol(service.to_owned())).await {
+        Ok(MessageResponse::FileDescriptorResponse(found)) => found.file_descriptor_proto,
+        Err(status) if status.code() != Code::NotFound => return Err(status),
+        // Servers say it either way.
+        Ok(_) | Err(_) => {
             let offered = services(channel).await?;
             return Err(Status::unimplemented(format!(
                 "there is no service {service}; there is {}",
@@ -85,8 +85,7 @@ async fn services(channel: &Channel) -> Result<Vec<String>, Status> {
 }
 
 async fn ask(channel: &Channel, request: MessageRequest) -> Result<MessageResponse, Status> {
-    let request =
-        ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
     // The server answers each request of the stream; this stream has one.
     let stream = tonic::codegen::tokio_stream::once(request);
     let mut replies = ServerReflectionClient::new(channel.clone())

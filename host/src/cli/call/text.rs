@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
-
 const MARK: &str = "base64:";
 
 /// Text to base64, for a request.

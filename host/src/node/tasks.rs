@@ -1,0 +1,111 @@
+//! The tasks and threads of a node, and how they begin and end.
+
+use std::net::TcpListener;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use quorate_core::id::RaftId;
+use quorate_core::outcome::Fatal;
+use quorate_core::replica::Status;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::peers::{self, Directory, PeerService};
+use crate::rpc::server;
+use crate::rpc::service::PluginService;
+use crate::threads::Worker;
+use crate::wasm::Module;
+
+/// Between two requests of a node that wants to be admitted.
+const JOIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// A thread whose fault stops the node, and is said once.
+pub(super) fn stage(
+    name: String,
+    failed: std_mpsc::Sender<String>,
+    work: impl FnOnce() -> Result<(), Fatal> + Send + 'static,
+) -> anyhow::Result<Worker<()>> {
+    let thread = name.clone();
+    let worker = Worker::start(name, move || {
+        if let Err(fatal) = work() {
+            tracing::error!(%thread, "{fatal}");
+            // The node may be gone already.
+            drop(failed.send(fatal.to_string()));
+        }
+    });
+    worker.context("starting a thread")
+}
+
+/// The server of clients; stops when `is_serving` closes.
+pub(super) fn spawn_clients(
+    listener: TcpListener,
+    module: Arc<Module>,
+    plugin: PluginService,
+    status: &watch::Receiver<Status>,
+    is_serving: watch::Receiver<()>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let listener = into_tokio(listener)?;
+    let status = status.clone();
+    Ok(tokio::spawn(async move {
+        let stop = closed(is_serving);
+        if let Err(error) = server::serve(listener, &module, plugin, status, stop).await {
+            tracing::error!("{error:#}");
+        }
+    }))
+}
+
+/// The server of peers, and the links to them; stops when `is_serving` closes.
+pub(super) fn spawn_peers(
+    listener: TcpListener,
+    service: PeerService,
+    links: JoinSet<()>,
+    is_serving: watch::Receiver<()>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let listener = into_tokio(listener)?;
+    Ok(tokio::spawn(async move {
+        // Links live as long as the server; they end when raft drops their queues.
+        let _links = links;
+        if let Err(error) = peers::serve(listener, service, closed(is_serving)).await {
+            tracing::error!("serving peers: {error}");
+        }
+    }))
+}
+
+fn into_tokio(listener: TcpListener) -> anyhow::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    Ok(tokio::net::TcpListener::from_std(listener)?)
+}
+
+/// Resolves when the sending end is dropped.
+async fn closed(mut serving: watch::Receiver<()>) {
+    while serving.changed().await.is_ok() {}
+}
+
+/// Waits for a task, and ends it when it takes too long.
+pub(super) fn end(runtime: &Runtime, mut task: JoinHandle<()>, wait_max: Duration) {
+    runtime.block_on(async {
+        if tokio::time::timeout(wait_max, &mut task).await.is_err() {
+            task.abort();
+        }
+    });
+}
+
+/// Asks to be admitted until this member votes.
+pub(super) async fn join(
+    member: RaftId,
+    directory: Arc<Directory>,
+    mut status: watch::Receiver<Status>,
+) {
+    tracing::info!(%member, "the log was in memory and is gone; asking to be admitted anew");
+    while !status.borrow_and_update().votes {
+        for node in directory.nodes() {
+            if directory.join(node, member).await {
+                break;
+            }
+        }
+        tokio::time::sleep(JOIN_PAUSE).await;
+    }
+    tracing::info!(%member, "admitted");
+}

@@ -1,0 +1,17 @@
+//! Quorate as its users have it: the binary, run as they would. Each test is a story.
+
+mod call;
+mod crash;
+mod dev;
+mod disagreement;
+mod failover;
+mod foreign;
+mod history;
+mod limits;
+mod memory;
+mod modules;
+mod pause;
+mod settings;
+mod shutdown;
+mod standards;
+mod wrong_calls;
