@@ -16,17 +16,13 @@ use quorate::wasm::Module;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
+mod kv;
+
 use kv::kv_client::KvClient;
 use kv::{
     Compare, DeleteRequest, GetRequest, KeyRange, KeyValue, PutRequest, RangeRequest, TxnOp,
     TxnRequest, compare, delete_request, txn_op,
 };
-
-/// The client of the key-value plugin; see `build.rs`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated from the .proto")]
-mod kv {
-    tonic::include_proto!("kv.v1");
-}
 
 /// A node waits 5 s for a leader and for an outcome; a client should wait a little longer.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(6);
@@ -146,8 +142,8 @@ async fn increment(kv: &mut Kv, key: &str) -> anyhow::Result<u64> {
 
 /// What can go wrong, and what a client does about it.
 async fn errors(kv: &mut Kv) -> anyhow::Result<()> {
-    // The plugin's own refusal. It was decided in the log like any outcome, so it has a place there,
-    // and nothing was written.
+    // The plugin's own refusal. It was decided in the log like any outcome, so it has a place
+    // there, and nothing was written.
     let status = kv.put(put("", "x")).await.err().context("an empty key is refused")?;
     anyhow::ensure!(status.code() == Code::InvalidArgument, "{status}");
     let has_place = status.metadata().contains_key("quorate-index");

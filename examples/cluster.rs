@@ -12,14 +12,10 @@ use quorate::node::Node;
 use quorate::wasm::Module;
 use tokio::runtime::Runtime;
 
+mod kv;
+
 use kv::kv_client::KvClient;
 use kv::{GetRequest, PutRequest};
-
-/// The client of the key-value plugin; see `build.rs`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated from the .proto")]
-mod kv {
-    tonic::include_proto!("kv.v1");
-}
 
 fn main() -> anyhow::Result<()> {
     // Any module will do; this one comes with the library.

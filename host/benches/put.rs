@@ -21,6 +21,8 @@ use quorate_core::id::NodeId;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 
+/// A call that goes no further than the server's own task.
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const ROUNDS: usize = 3000;
 const WARM_UP_ROUNDS: usize = 200;
 const KEY_BYTES: usize = 16;
@@ -45,19 +47,22 @@ fn main() -> anyhow::Result<()> {
     let mut bare = Bare::create(folder.path())?;
     let mut puts = Vec::new();
     let mut gets = Vec::new();
+    let mut empties = Vec::new();
     let mut syncs = Vec::new();
     for round in 0..rounds + WARM_UP_ROUNDS {
         let put = runtime.block_on(put(&mut client, round))?;
         let get = runtime.block_on(call(&mut client, "/kv.v1.Kv/Get", key_field(round)))?;
+        let empty = runtime.block_on(call(&mut client, HEALTH, Vec::new()))?;
         let sync = bare.append()?;
         if round >= WARM_UP_ROUNDS {
             puts.push(put);
             gets.push(get);
+            empties.push(empty);
             syncs.push(sync);
         }
     }
     node.stop();
-    report(rounds, puts, gets, syncs);
+    report(rounds, [puts, gets, empties, syncs]);
     Ok(())
 }
 
@@ -123,15 +128,16 @@ impl Bare {
 }
 
 #[expect(clippy::print_stdout, reason = "the result")]
-fn report(rounds: usize, puts: Vec<Duration>, gets: Vec<Duration>, syncs: Vec<Duration>) {
+fn report(rounds: usize, columns: [Vec<Duration>; 4]) {
     println!("{rounds} rounds, one client, one node, RocksDB with fsync; microseconds");
     println!("{:24}{:>10}{:>10}", "", "median", "p99");
     let mut medians = Vec::new();
-    for (name, mut times) in [("put", puts), ("get", gets), ("append + fdatasync", syncs)] {
+    let names = ["put", "get", "gRPC alone", "append + fdatasync"];
+    for (name, mut times) in names.into_iter().zip(columns) {
         times.sort_unstable();
         let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)].as_micros();
         println!("{name:24}{:>10}{:>10}", at(50), at(99));
         medians.push(at(50));
     }
-    println!("put above one fsync     {:>10}", medians[0].saturating_sub(medians[2]));
+    println!("put above one fsync     {:>10}", medians[0].saturating_sub(medians[3]));
 }

@@ -15,7 +15,13 @@ use self::v1::{
 use crate::wait;
 
 /// The messages and the client that are generated from the `.proto`.
-#[expect(missing_docs, clippy::pedantic, reason = "generated")]
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod v1 {
     tonic::include_proto!("kv.v1");
 }

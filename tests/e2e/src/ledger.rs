@@ -74,16 +74,17 @@ impl Ledger {
         .await;
     }
 
-    /// Reads everything back from a node, as soon as it answers: each acknowledged write is there,
-    /// as it was acknowledged, and the store's revision has not gone back.
+    /// Reads everything back from a node, as soon as it answers: each write that was acknowledged
+    /// before is there as it was acknowledged, and the store's revision has not gone back.
     pub async fn check(&self, kv: &Kv) {
+        let acknowledged = self.lock().clone();
         let revision_before = self.revision.load(Ordering::Relaxed);
         let (found, revision) = read_all(kv).await;
         assert!(revision >= revision_before, "revision {revision} after {revision_before}");
         self.revision.fetch_max(revision, Ordering::Relaxed);
-        for (key, written) in &*self.lock() {
-            let found = found.get(key);
-            assert_eq!(found, Some(written), "{key:?} was acknowledged as on the right");
+        for (key, written) in acknowledged {
+            let found = found.get(&key);
+            assert_eq!(found, Some(&written), "{key:?} was acknowledged as on the right");
         }
     }
 

@@ -93,12 +93,7 @@ impl Process {
     /// Waits for its end, and gives all that it wrote.
     pub fn finish(mut self, within: Duration) -> Ran {
         let (status, _) = self.ended(within);
-        let text = |lines: &mut Lines| lines.all().iter().map(|line| format!("{line}\n")).collect();
-        Ran {
-            code: status.code().unwrap_or(-1),
-            out: text(&mut self.out),
-            err: text(&mut self.err),
-        }
+        Ran { code: status.code().unwrap_or(-1), out: self.out.text(), err: self.err.text() }
     }
 
     /// Waits for its end; gives its exit code, or why there is none, and how long it took.
@@ -173,8 +168,8 @@ impl Lines {
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let find = |seen: &Seen| seen.lines.iter().find(|line| wanted(line)).cloned();
         let waiting = |seen: &mut Seen| !seen.ended && find(seen).is_none();
-        let waited = changed.wait_timeout_while(seen, within, waiting);
-        let (seen, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let in_time = changed.wait_timeout_while(seen, within, waiting);
+        let (seen, _) = in_time.unwrap_or_else(PoisonError::into_inner);
         find(&seen)
     }
 
@@ -189,6 +184,15 @@ impl Lines {
             drop(reader.join());
         }
         self.now()
+    }
+
+    /// The same as it was written.
+    fn text(&mut self) -> String {
+        let mut text = self.all().join("\n");
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text
     }
 }
 

@@ -17,10 +17,10 @@ pub async fn eventually<T>(
     let deadline = tokio::time::Instant::now() + within;
     let mut reason = "it did not answer".to_owned();
     loop {
-        match tokio::time::timeout_at(deadline, ask()).await {
-            Ok(Ok(found)) => return found,
-            Ok(Err(not_yet)) => reason = not_yet,
-            Err(_) => panic!("{what}: not within {within:?}: {reason}"),
+        let asked = tokio::time::timeout_at(deadline, ask()).await;
+        match asked.unwrap_or_else(|_| panic!("{what}: not within {within:?}: {reason}")) {
+            Ok(found) => return found,
+            Err(not_yet) => reason = not_yet,
         }
         tokio::time::sleep(PAUSE).await;
     }

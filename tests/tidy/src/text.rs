@@ -31,7 +31,7 @@ pub fn opens_with_its_purpose(sources: &[Source]) -> Vec<String> {
     silent.map(|source| source.at(1, "the file does not open with //!")).collect()
 }
 
-/// Lines of code are not wider than [`COLUMNS_MAX`].
+/// Lines of code are not wider than `COLUMNS_MAX`.
 pub fn columns(sources: &[Source]) -> Vec<String> {
     let mut broken = Vec::new();
     for source in sources.iter().filter(|source| source.is_rust() || source.has_extension("proto"))
@@ -46,7 +46,7 @@ pub fn columns(sources: &[Source]) -> Vec<String> {
     broken
 }
 
-/// Rust files are not longer than [`LINES_MAX`].
+/// Rust files are not longer than `LINES_MAX`.
 pub fn lines(sources: &[Source]) -> Vec<String> {
     let is_excepted = |source: &&Source| LONG.iter().any(|(path, _)| *path == source.path);
     let rust = sources.iter().filter(|source| source.is_rust() && !is_excepted(source));

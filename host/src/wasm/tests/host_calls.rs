@@ -89,17 +89,22 @@ fn keys_and_values_have_their_limits() {
     let mut bench = Bench::new();
     let key = u32::try_from(limits::KEY_BYTES_MAX).unwrap();
     assert_eq!(bench.call(PUT, &[BUF, key, 0, 1]), Ok(0));
-    let over = Rejection::check("a key", limits::KEY_BYTES_MAX + 1, limits::KEY_BYTES_MAX);
-    let over = over.unwrap_err();
+    let over = |what, limit| Rejection::check(what, limit + 1, limit).unwrap_err();
+    let over_key = over("a key", limits::KEY_BYTES_MAX);
+    for (import, args) in
+        [(GET, &[BUF, key + 1, 0, 64][..]), (PUT, &[BUF, key + 1, 0, 1]), (DELETE, &[BUF, key + 1])]
+    {
+        assert_eq!(bench.call(import, args), Err(over_key.clone()), "import {import}");
+    }
+    // What follows a key of full length directly is a byte longer.
+    assert_eq!(bench.call(DELETE_RANGE, &[BUF, key + 1, 0, 0]), Ok(0));
+    let over_bound = over("the end of a range", limits::KEY_BYTES_MAX + 1);
     for (import, args) in [
-        (GET, &[BUF, key + 1, 0, 64][..]),
-        (PUT, &[BUF, key + 1, 0, 1]),
-        (DELETE, &[BUF, key + 1]),
-        (DELETE_RANGE, &[BUF, key + 1, 0, 0]),
-        (DELETE_RANGE, &[0, 0, BUF, key + 1]),
-        (SCAN, &[BUF, key + 1, 0, 0, 0, 0, BUF, 64]),
+        (DELETE_RANGE, &[BUF, key + 2, 0, 0][..]),
+        (DELETE_RANGE, &[0, 0, BUF, key + 2]),
+        (SCAN, &[BUF, key + 2, 0, 0, 0, 0, BUF, 64]),
     ] {
-        assert_eq!(bench.call(import, args), Err(over.clone()), "import {import}");
+        assert_eq!(bench.call(import, args), Err(over_bound.clone()), "import {import}");
     }
 }
 

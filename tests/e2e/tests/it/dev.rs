@@ -31,7 +31,7 @@ async fn a_cluster_says_where_it_is_and_any_node_serves_any_call() {
         let put = first.put("key", format!("{number}")).await.unwrap();
         assert_eq!(put.message.revision, number);
         let get = last.get("key").await.unwrap();
-        let found = get.message.kv.unwrap();
+        let found = get.message.kv.as_ref().unwrap();
         assert_eq!(found.value, format!("{number}"), "the latest, through another node");
         assert_eq!(found.mod_revision, number);
 

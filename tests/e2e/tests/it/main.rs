@@ -1,5 +1,7 @@
 //! Quorate as its users have it: the binary, run as they would. Each test is a story.
 
+#![expect(clippy::unwrap_used, reason = "where a test fails is said with it")]
+
 mod call;
 mod crash;
 mod dev;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::dev;
 
 /// The standard library for Wasm may have to be built first.
-const BUILD_WAIT_MAX: Duration = Duration::from_secs(300);
+const BUILD_WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// Builds a plugin of the workspace; gives the module and what was said.
 fn build(plugin: &str, output: &str) -> (TempDir, PathBuf, String) {

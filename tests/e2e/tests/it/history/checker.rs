@@ -114,10 +114,10 @@ struct Writes<'h> {
 impl<'h> Writes<'h> {
     fn of(history: &'h [Op]) -> Result<Self, Wrong> {
         let mut writes = Self { by_revision: BTreeMap::new(), by_key: BTreeMap::new() };
-        let mut writers = BTreeMap::new();
+        let mut by_value = BTreeMap::new();
         for op in history {
             if let Some(value) = op.value() {
-                assert!(writers.insert(value, op).is_none(), "{value} is written twice");
+                assert!(by_value.insert(value, op).is_none(), "{value} is written twice");
             }
         }
         for (op, answer) in answered(history) {
@@ -127,17 +127,17 @@ impl<'h> Writes<'h> {
         }
         for (op, answer) in answered(history) {
             let Some(found) = &answer.found else { continue };
-            let Some(writer) = writers.get(found.value.as_str()) else {
+            let Some(other) = by_value.get(found.value.as_str()) else {
                 return wrong("it read what nobody wrote", op, ());
             };
-            match &writer.outcome {
-                _ if writer.key != op.key => return wrong("it read another key", op, writer),
-                _ if writer.begun > op.ended => return wrong("it read the future", op, writer),
-                Outcome::Refused => return wrong("a refused call was executed", op, writer),
+            match &other.outcome {
+                _ if other.key != op.key => return wrong("it read another key", op, other),
+                _ if other.begun > op.ended => return wrong("it read the future", op, other),
+                Outcome::Refused => return wrong("a refused call was executed", op, other),
                 Outcome::Answered(Answer { wrote: true, revision, .. })
                     if *revision == found.mod_revision => {}
-                Outcome::Answered(_) => return wrong("it read what was not written", op, writer),
-                Outcome::Unknown => writes.insert(found.mod_revision, writer)?,
+                Outcome::Answered(_) => return wrong("it read what was not written", op, other),
+                Outcome::Unknown => writes.insert(found.mod_revision, other)?,
             }
         }
         // Seen by their values: the same one at two revisions was executed twice.

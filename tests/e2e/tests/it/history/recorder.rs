@@ -124,7 +124,7 @@ impl Client {
             let outcome = self.call(&shared, KEYS[at], call).await;
             match outcome {
                 Outcome::Answered(Answer { wrote: true, revision, .. }) => {
-                    self.known[at] = revision
+                    self.known[at] = revision;
                 }
                 Outcome::Answered(Answer { found, .. }) => {
                     self.known[at] = found.map_or(0, |found| found.mod_revision);
