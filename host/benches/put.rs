@@ -4,7 +4,6 @@
 //! Prints medians and 99th percentiles in microseconds. Rounds of the two alternate, since disks
 //! change their mind from one minute to the next.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -12,12 +11,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate::identity::{Identity, LogKind};
-use quorate::node::{Node, NodeConfig, Storage};
+use quorate::local;
+use quorate::node::Node;
 use quorate::rpc::codec::BytesCodec;
 use quorate::wasm::Module;
-use quorate_core::batcher::BatcherConfig;
-use quorate_core::id::NodeId;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 
@@ -68,22 +65,9 @@ fn main() -> anyhow::Result<()> {
 
 fn start(folder: &Path) -> anyhow::Result<Node> {
     let module = Module::load(quorate::KV_MODULE)?;
-    let node = NodeId::new(1).expect("not zero");
-    Node::start(NodeConfig {
-        identity: Identity {
-            cluster: "bench".to_owned(),
-            node,
-            founders: vec![node],
-            module: module.digest().0,
-        },
-        clients: TcpListener::bind("127.0.0.1:0")?,
-        peers: TcpListener::bind("127.0.0.1:0")?,
-        addresses: BTreeMap::new(),
-        storage: Storage::Folder(folder.join("node"), LogKind::RocksDb),
-        module,
-        batcher: BatcherConfig::default(),
-        tick: Duration::from_millis(100),
-    })
+    let clients = TcpListener::bind("127.0.0.1:0")?;
+    let mut nodes = local::start(&module, vec![clients], Some(folder))?;
+    nodes.pop().ok_or_else(|| anyhow::anyhow!("a listener, yet no node"))
 }
 
 async fn put(client: &mut Grpc<Channel>, round: usize) -> anyhow::Result<Duration> {

@@ -94,14 +94,15 @@ impl<W> Driver<W> {
 
     /// Waits for whatever may change what the batcher does; false when nobody receives any more.
     async fn wait(&mut self, output: &mpsc::Sender<Batch<W>>, wake_at: Option<Duration>) -> bool {
-        let stage_is_busy = output.capacity() == 0;
+        // With nothing to hand on, a slot that becomes free is no reason to wake up.
+        let waits_for_slot = !self.batcher.is_empty() && output.capacity() == 0;
         let timer = wake_at.map(|at| tokio::time::sleep(at.saturating_sub(self.now())));
         tokio::select! {
             proposal = self.input.recv(), if self.batcher.wants_more() => match proposal {
                 Some(proposal) => self.offer(proposal),
                 None => self.batcher.close(),
             },
-            slot = output.reserve(), if stage_is_busy => return slot.is_ok(),
+            slot = output.reserve(), if waits_for_slot => return slot.is_ok(),
             () = output.closed() => return false,
             () = async { timer.expect("guarded").await }, if timer.is_some() => {}
         }

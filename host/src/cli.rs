@@ -101,7 +101,8 @@ pub fn main() -> ExitCode {
 /// Help goes to standard output; a wrong call is one line, and exit code 2.
 fn not_parsed(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        say(format_args!("{}", error.render().ansi()));
+        // Whoever reads it may have gone.
+        drop(error.print());
         return ExitCode::SUCCESS;
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -62,7 +62,7 @@ pub struct Outputs<S> {
 }
 
 /// How long a draining thread waits for proposed commands, and then for another leader.
-const DRAIN_MAX: Duration = Duration::from_millis(500);
+const DRAIN_MAX: Duration = Duration::from_millis(400);
 const HAND_OVER_MAX: Duration = Duration::from_millis(300);
 /// Messages and reads that are taken between two rounds of the replica.
 const EVENTS_PER_ROUND_MAX: usize = 1024;
@@ -148,10 +148,8 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
     }
 
     fn take_message(&mut self, message: Bytes) {
-        // A follower whose apply is behind takes no more entries: lost messages are sent again.
-        if self.out.parked_bytes < limits::PARKED_BYTES_MAX {
-            self.replica.handle(Event::Peer(message));
-        }
+        let takes_entries = self.out.parked_bytes < limits::PARKED_BYTES_MAX;
+        self.replica.handle(Event::Peer { message, takes_entries });
     }
 
     fn take_request(&mut self, request: Request) {
@@ -169,7 +167,9 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         self.out.unpark();
         let status = self.replica.status();
         self.out.outputs.status.send_if_modified(|seen| {
-            let changed = *seen != status;
+            // Those who watch wait for a leader; every commit would wake them in vain.
+            let progress = Status { committed: status.committed, last: status.last, ..*seen };
+            let changed = progress != status;
             *seen = status;
             changed
         });

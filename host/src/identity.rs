@@ -12,6 +12,8 @@ use quorate_core::id::{GroupId, NodeId, RaftId};
 use quorate_proto::v1::Hello;
 use serde::{Deserialize, Serialize};
 
+use crate::wasm;
+
 /// The one machine of a node, for now.
 pub const GROUP: GroupId = GroupId(1);
 
@@ -49,6 +51,7 @@ impl Identity {
             to: to.get().into(),
             founders: self.founders.iter().map(|node| node.get().into()).collect(),
             module: self.module.to_vec().into(),
+            fuel: wasm::FUEL_VERSION,
         }
     }
 
@@ -66,6 +69,8 @@ impl Identity {
             format!("its cluster began with {:?}, this one with {:?}", hello.founders, own.founders)
         } else if hello.module != own.module {
             "it runs another module: start all nodes with the same --plugin".to_owned()
+        } else if hello.fuel != own.fuel {
+            format!("its costs have version {}, this one's {}", hello.fuel, own.fuel)
         } else {
             return Ok(());
         };
@@ -83,6 +88,10 @@ struct Owner {
     log: LogKind,
     /// How often a node without a durable log was started here, less one.
     incarnation: u32,
+    /// The digest of the module that made the state.
+    module: String,
+    /// The version of the costs that it was run with.
+    fuel: u32,
 }
 
 const FORMAT: u32 = 1;
@@ -107,6 +116,8 @@ pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result
             founders: identity.founders.iter().map(|node| node.get()).collect(),
             log,
             incarnation: 0,
+            module: hex(&identity.module),
+            fuel: wasm::FUEL_VERSION,
         },
         Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
     };
@@ -149,10 +160,24 @@ fn next_owner(
         "the data folder {folder} was used with another kind of log; use --log as before, or \
          remove the folder and let the node join anew"
     );
+    // A node that applies its log anew with other code would decide otherwise than it did.
+    anyhow::ensure!(
+        found.module == hex(&identity.module) && found.fuel == wasm::FUEL_VERSION,
+        "the data folder {folder} was made by module {} with fuel version {}, not {} with {}; \
+         replacing a module under its state is not possible yet: use the same --plugin and version",
+        found.module,
+        found.fuel,
+        hex(&identity.module),
+        wasm::FUEL_VERSION
+    );
     // Alone, there is nobody to whom a node could have promised anything.
     let forgets = log == LogKind::Memory && founders.len() > 1;
     let incarnation = if forgets { found.incarnation + 1 } else { 0 };
     Ok(Owner { incarnation, ..found })
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    wasm::Digest(*digest).to_string()
 }
 
 /// Replaces a file by way of another, so that a crash leaves the old or the new one, whole.
@@ -196,6 +221,9 @@ mod tests {
         assert!(of(claim(&identity("b", 1), LogKind::RocksDb)).contains("cluster \"a\""));
         assert!(of(claim(&identity("a", 2), LogKind::RocksDb)).contains("belongs to node 1"));
         assert!(of(claim(&own, LogKind::Memory)).contains("another kind of log"));
+        let mut other_module = own.clone();
+        other_module.module = [8; 32];
+        assert!(of(claim(&other_module, LogKind::RocksDb)).contains("replacing a module"));
         let mut smaller = own.clone();
         smaller.founders.pop();
         assert!(of(claim(&smaller, LogKind::RocksDb)).contains("began with nodes"));
@@ -227,5 +255,8 @@ mod tests {
         let mut hello = other.hello(own.node);
         hello.module = vec![8; 32].into();
         assert!(refused(hello).contains("another module"));
+        let mut hello = other.hello(own.node);
+        hello.fuel += 1;
+        assert!(refused(hello).contains("its costs"));
     }
 }

@@ -49,9 +49,11 @@ pub const TICK: Duration = Duration::from_millis(100);
 const INBOX_MAX: usize = 4096;
 /// Committed entries between raft and apply; what exceeds them is parked, in bounded bytes.
 const COMMITTED_MAX: usize = 64;
-/// What callers that are being served may take when the node stops.
-const GRACE_MAX: Duration = Duration::from_millis(700);
-const PEERS_GRACE_MAX: Duration = Duration::from_millis(100);
+/// What the stages may take when the node stops. With the raft thread's own bounds, and some time
+/// for the state to be written, a node stops within two seconds.
+const CLIENTS_GRACE_MAX: Duration = Duration::from_millis(500);
+const BATCHER_GRACE_MAX: Duration = Duration::from_millis(200);
+const PEERS_GRACE_MAX: Duration = Duration::from_millis(50);
 
 /// What a node needs to start.
 pub struct NodeConfig {
@@ -111,9 +113,11 @@ impl Node {
             .build()
             .context("starting the runtime")?;
         let in_runtime = runtime.enter();
+        let client_listener = tasks::into_tokio(config.clients)?;
+        let peer_listener = tasks::into_tokio(config.peers)?;
         let identity = Arc::new(config.identity);
 
-        let (submit, submitted) = mpsc::channel(limits::SUBMIT_MAX);
+        let (submit, proposals) = mpsc::channel(limits::SUBMIT_MAX);
         let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
         let (reads_sender, reads) = mpsc::channel(limits::SUBMIT_MAX);
         let (requests_sender, requests) = mpsc::channel(limits::SUBMIT_MAX);
@@ -134,7 +138,7 @@ impl Node {
             serving: is_serving.clone(),
         };
 
-        let batches = crate::batcher::start(config.batcher, submitted);
+        let batches = crate::batcher::start(config.batcher, proposals);
         let replica = replica(member, &identity, log, &recovered)?;
         let intake = batches.intake;
         let inputs = Inputs { intake, inbox, reads, requests, applied: applied.clone() };
@@ -151,20 +155,19 @@ impl Node {
         let queries = Queries::new(reads_sender, applied, state, Arc::clone(&config.module));
         let plugin = PluginService::new(&config.module, submitter.clone(), queries);
         let clients =
-            tasks::spawn_clients(config.clients, config.module, plugin, &status, is_serving)?;
+            tasks::spawn_clients(client_listener, config.module, plugin, &status, is_serving);
         let service =
             PeerService { identity, inbox: inbox_sender, requests: requests_sender, submitter };
-        let peers = tasks::spawn_peers(config.peers, service, links, peers_are_serving)?;
+        let peers = tasks::spawn_peers(peer_listener, service, links, peers_are_serving);
         if member.incarnation() > 0 {
             tokio::spawn(tasks::join(member, directory, status.clone()));
         }
         drop(in_runtime);
-        let batcher = batches.task;
         let stages = Stages {
             serving,
             clients,
             submit,
-            batcher,
+            batcher: batches.task,
             raft,
             apply,
             peers_serving,
@@ -217,10 +220,10 @@ impl Node {
         } = stages;
         // Clients: no new calls; those under way finish, and those that wait for a leader give up.
         drop(serving);
-        tasks::end(&runtime, clients, GRACE_MAX);
+        tasks::end(&runtime, clients, CLIENTS_GRACE_MAX);
         // The last submitter. The batcher flushes, and closes the intake.
         drop(submit);
-        tasks::end(&runtime, batcher, GRACE_MAX);
+        tasks::end(&runtime, batcher, BATCHER_GRACE_MAX);
         // Raft has what was proposed decided, hands leadership over, and closes `committed`.
         raft.join();
         // Apply finishes what is committed, and makes it durable.

@@ -48,8 +48,8 @@ pub enum Undecided {
     Unknown,
 }
 
-/// Finds the leader for commands. Holds no strong sender of the submit channel: the node alone does,
-/// so that dropping it stops the batcher however many callers there are.
+/// Finds the leader for commands. Holds no strong sender of the submit channel: the node alone
+/// does, so that dropping it stops the batcher however many callers there are.
 #[derive(Clone, Debug)]
 pub struct Submitter {
     /// This node.

@@ -3,12 +3,13 @@
 //! A batch leaves when the next stage can take it, and grows while it cannot. A lone command never
 //! waits for company, and under load batches grow by themselves, without a timer. Caps by count
 //! and by bytes bound a batch; a batch at its cap takes no more, and callers feel that as
-//! back-pressure. A linger can be set for stages whose cost is all per batch; it is off by default.
+//! back-pressure. A linger can be set for stages whose cost is all per batch; it is off by
+//! default.
 //!
-//! The driver owns the clock and the channels: it offers what arrives while [`Batcher::wants_more`],
-//! and asks [`Batcher::poll`] what to do.
+//! The driver owns the clock and the channels: it offers what arrives while
+//! [`Batcher::wants_more`], and asks [`Batcher::poll`] what to do.
 //!
-//! What this deliberately does not have: a timer, a channel, a batch size that is tuned at run time.
+//! What this deliberately does not have: a timer, a channel, a batch size tuned at run time.
 
 use std::mem;
 use std::time::Duration;
@@ -172,6 +173,11 @@ impl<W> Batcher<W> {
     /// Whether there is room for another proposal. While not, the driver leaves the input alone.
     pub fn wants_more(&self) -> bool {
         !self.closed && self.cap_reached().is_none()
+    }
+
+    /// Whether no proposal is pending.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
     }
 
     /// Takes a proposal.

@@ -65,7 +65,13 @@ pub enum Event<W, R> {
     /// A tick of the clock has passed.
     Tick,
     /// A raft message from another member.
-    Peer(Bytes),
+    Peer {
+        /// As the other member's outbox sent it.
+        message: Bytes,
+        /// False while apply is behind: entries are then as good as lost, and sent again. All else
+        /// is heard, since a member that hears nothing would disturb the others.
+        takes_entries: bool,
+    },
     /// A batch to propose.
     Intake {
         /// The commands.
@@ -218,7 +224,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     pub fn handle(&mut self, event: Event<W, R>) {
         match event {
             Event::Tick => self.tick(),
-            Event::Peer(message) => self.step(&message),
+            Event::Peer { message, takes_entries } => self.step(&message, takes_entries),
             Event::Intake { batch, time_ms } => self.propose(batch, time_ms),
             Event::Read(reader) => {
                 if let Err(reader) = self.reads.push(reader) {
@@ -241,15 +247,16 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     }
 
     /// A message that does not decode or is not for this member is as good as lost.
-    fn step(&mut self, message: &Bytes) {
+    fn step(&mut self, message: &Bytes, takes_entries: bool) {
         let Ok(message) = Message::parse_from_carllerche_bytes(message) else { return };
+        let is_refused = !takes_entries && message.get_msg_type() == MessageType::MsgAppend;
         let is_ours = message.to == self.config.id.get();
         // Proposals are never forwarded by raft; snapshots do not exist yet.
         let is_expected = !matches!(
             message.get_msg_type(),
             MessageType::MsgPropose | MessageType::MsgSnapshot | MessageType::MsgTransferLeader
         );
-        if is_ours && is_expected {
+        if is_ours && is_expected && !is_refused {
             // Refused messages (of an old term, from a stranger) have no further effect.
             let _ = self.raw.step(message).ok();
         }

@@ -109,10 +109,10 @@ fn announce(nodes: &[Node], module: &Module, is_kv: bool) {
             services.join(", "),
             nodes.len()
         ));
-        say(format_args!(
-            "  {program} call --text {first} kv.v1.Kv/Put '{{\"key\": \"hello\", \"value\": \"world\"}}'"
-        ));
-        say(format_args!("  {program} call --text {last} kv.v1.Kv/Get '{{\"key\": \"hello\"}}'"));
+        let put = r#"{"key": "hello", "value": "world"}"#;
+        say(format_args!("  {program} call --text {first} kv.v1.Kv/Put '{put}'"));
+        let get = r#"{"key": "hello"}"#;
+        say(format_args!("  {program} call --text {last} kv.v1.Kv/Get '{get}'"));
     }
     say(format_args!("ready {} {}", services.join(","), addresses.join(" ")));
 }

@@ -40,40 +40,39 @@ pub(super) fn stage(
 
 /// The server of clients; stops when `is_serving` closes.
 pub(super) fn spawn_clients(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     module: Arc<Module>,
     plugin: PluginService,
     status: &watch::Receiver<Status>,
     is_serving: watch::Receiver<()>,
-) -> anyhow::Result<JoinHandle<()>> {
-    let listener = into_tokio(listener)?;
+) -> JoinHandle<()> {
     let status = status.clone();
-    Ok(tokio::spawn(async move {
+    tokio::spawn(async move {
         let stop = closed(is_serving);
         if let Err(error) = server::serve(listener, &module, plugin, status, stop).await {
             tracing::error!("{error:#}");
         }
-    }))
+    })
 }
 
 /// The server of peers, and the links to them; stops when `is_serving` closes.
 pub(super) fn spawn_peers(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     service: PeerService,
     links: JoinSet<()>,
     is_serving: watch::Receiver<()>,
-) -> anyhow::Result<JoinHandle<()>> {
-    let listener = into_tokio(listener)?;
-    Ok(tokio::spawn(async move {
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
         // Links live as long as the server; they end when raft drops their queues.
         let _links = links;
         if let Err(error) = peers::serve(listener, service, closed(is_serving)).await {
             tracing::error!("serving peers: {error}");
         }
-    }))
+    })
 }
 
-fn into_tokio(listener: TcpListener) -> anyhow::Result<tokio::net::TcpListener> {
+/// A bound socket for the runtime that this is called in.
+pub(super) fn into_tokio(listener: TcpListener) -> anyhow::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     Ok(tokio::net::TcpListener::from_std(listener)?)
 }

@@ -78,7 +78,7 @@ impl Peer for PeerService {
                 // A full inbox loses messages: raft sends again. Once consensus has ended, nobody
                 // listens any more.
                 if let Err(mpsc::error::TrySendError::Closed(_)) = self.inbox.try_send(message) {
-                    return Err(Status::unavailable("this node is stopping"));
+                    return Ok(Response::new(v1::MessagesEnd {}));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! A client of the key-value plugin.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -138,11 +139,21 @@ impl Kv {
 }
 
 fn reply<T>(response: Result<Response<T>, Status>) -> Result<Reply<T>, Status> {
-    response.map(|response| {
-        let place = Place::of(response.metadata());
-        let place = place.expect("each reply says where in the log it was decided");
-        Reply { place, message: response.into_inner() }
-    })
+    let response = response.map_err(|status| match is_broken(&status) {
+        // As clients in other languages have it; tonic says UNKNOWN.
+        true => Status::unavailable(format!("{BROKEN}: {status}")),
+        false => status,
+    })?;
+    let place = Place::of(response.metadata());
+    let place = place.expect("each reply says where in the log it was decided");
+    Ok(Reply { place, message: response.into_inner() })
+}
+
+/// How the message begins of a status that no node sent.
+pub const BROKEN: &str = "the connection broke";
+
+fn is_broken(status: &Status) -> bool {
+    status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
 }
 
 /// The only status after which it helps to try again.

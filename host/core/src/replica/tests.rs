@@ -49,6 +49,7 @@ struct Member {
 struct Group {
     members: BTreeMap<RaftId, Member>,
     cut_off: BTreeSet<RaftId>,
+    takes_entries: bool,
 }
 
 fn start(id: RaftId, founders: u32, log: MemoryLog) -> Member {
@@ -62,7 +63,7 @@ impl Group {
     fn new(size: u32) -> Self {
         let members =
             (1..=size).map(|node| (member(node), start(member(node), size, MemoryLog::new())));
-        Self { members: members.collect(), cut_off: BTreeSet::new() }
+        Self { members: members.collect(), cut_off: BTreeSet::new(), takes_entries: true }
     }
 
     fn at(&mut self, id: RaftId) -> &mut Member {
@@ -96,7 +97,7 @@ impl Group {
     fn deliver(&mut self, from: RaftId, to: RaftId, message: Bytes) {
         let is_lost = self.cut_off.contains(&from) || self.cut_off.contains(&to);
         if !is_lost && self.members.contains_key(&to) {
-            self.handle(to, Event::Peer(message));
+            self.handle(to, Event::Peer { message, takes_entries: self.takes_entries });
         }
     }
 
@@ -212,7 +213,7 @@ fn a_deposed_leaders_waiter_is_answered_when_its_entry_commits_under_another() {
     group.propose(old, 1);
     // The entry reaches the others, but their acknowledgements are lost.
     while let Some((to, message)) = group.at(old).effects.sent.pop_front() {
-        group.handle(to, Event::Peer(message));
+        group.handle(to, Event::Peer { message, takes_entries: true });
     }
     for id in (1..=3).map(member).filter(|id| *id != old) {
         group.at(id).effects.sent.clear();
@@ -269,6 +270,21 @@ fn a_read_without_a_leader_is_refused_in_the_end() {
     group.handle(member(1), Event::Read(1));
     group.tick(limits::READ_TICKS_MAX + 1);
     assert_eq!(group.at(member(1)).effects.reads, [(1, Err(Refusal::NotLeader(None)))]);
+}
+
+/// Apply is behind everywhere: nothing new commits, but the leader stays, and all goes on later.
+#[test]
+fn a_backlog_stops_entries_and_nothing_else() {
+    let mut group = Group::new(3);
+    let leader = group.elect();
+    group.takes_entries = false;
+    group.propose(leader, 1);
+    group.tick(40);
+    assert!(group.committed(leader).is_empty());
+    assert_eq!(group.elect(), leader, "heartbeats are still heard");
+    group.takes_entries = true;
+    group.tick(5);
+    assert_eq!(group.committed(leader), [1]);
 }
 
 #[test]
@@ -337,7 +353,8 @@ fn bytes_that_are_no_message_are_ignored() {
     let mut group = Group::new(3);
     let leader = group.elect();
     for junk in [&b""[..], b"junk", &[0xff; 100]] {
-        group.handle(leader, Event::Peer(Bytes::copy_from_slice(junk)));
+        let message = Bytes::copy_from_slice(junk);
+        group.handle(leader, Event::Peer { message, takes_entries: true });
     }
     assert!(group.at(leader).replica.status().leads);
 }
