@@ -139,21 +139,35 @@ impl Kv {
 }
 
 fn reply<T>(response: Result<Response<T>, Status>) -> Result<Reply<T>, Status> {
-    let response = response.map_err(|status| match is_broken(&status) {
-        // As clients in other languages have it; tonic says UNKNOWN.
-        true => Status::unavailable(format!("{BROKEN}: {status}")),
-        false => status,
-    })?;
+    let response = response.map_err(as_elsewhere)?;
     let place = Place::of(response.metadata());
     let place = place.expect("each reply says where in the log it was decided");
     Ok(Reply { place, message: response.into_inner() })
 }
 
-/// How the message begins of a status that no node sent.
-pub const BROKEN: &str = "the connection broke";
+/// How the messages begin of a status that no node sent.
+pub const BROKEN: &str = "broken connection: ";
 
-fn is_broken(status: &Status) -> bool {
-    status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
+/// A broken connection is UNAVAILABLE in other languages; tonic says UNKNOWN.
+fn as_elsewhere(status: Status) -> Status {
+    if is_caused_by::<tonic::ConnectError>(&status) {
+        Status::unavailable(format!("{BROKEN}there is none; the call was not executed"))
+    } else if is_caused_by::<tonic::transport::Error>(&status) {
+        Status::unavailable(format!("{BROKEN}{status}"))
+    } else {
+        status
+    }
+}
+
+fn is_caused_by<E: Error + 'static>(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The only status after which it helps to try again.

@@ -1,4 +1,4 @@
-//! What the tests of the binary are made of: processes, clusters of them, clients, and ways to wait.
+//! What the tests of the binary are made of: processes, clusters, clients, and ways to wait.
 //!
 //! 1. [`binary`]: builds `quorate`, and runs it to its end
 //! 2. [`process`]: runs it until it is stopped, or killed

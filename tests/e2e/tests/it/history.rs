@@ -46,7 +46,9 @@ async fn survive(log: Log, faults: &[Fault]) {
     let mut recorder = Recorder::start(&cluster);
     for fault in faults {
         recorder.goes_on(CALLS).await;
+        let begun = std::time::Instant::now();
         inject(&mut cluster, *fault, &recorder).await;
+        note(format_args!("{fault:?} took {:?}", begun.elapsed()));
     }
     recorder.goes_on(CALLS).await;
     let history = recorder.stop(&cluster.kv(1)).await;
