@@ -15,13 +15,14 @@ pub async fn eventually<T>(
     mut ask: impl AsyncFnMut() -> Result<T, String>,
 ) -> T {
     let deadline = tokio::time::Instant::now() + within;
-    let mut reason = "it did not answer".to_owned();
     loop {
-        let asked = tokio::time::timeout_at(deadline, ask()).await;
-        match asked.unwrap_or_else(|_| panic!("{what}: not within {within:?}: {reason}")) {
-            Ok(found) => return found,
-            Err(not_yet) => reason = not_yet,
-        }
+        let reason = match tokio::time::timeout_at(deadline, ask()).await {
+            Ok(Ok(found)) => return found,
+            Ok(Err(reason)) => reason,
+            Err(late) => late.to_string(),
+        };
+        let is_late = tokio::time::Instant::now() >= deadline;
+        assert!(!is_late, "{what}: not within {within:?}: {reason}");
         tokio::time::sleep(PAUSE).await;
     }
 }

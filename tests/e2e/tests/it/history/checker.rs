@@ -1,9 +1,9 @@
 //! Decides whether one order of all calls explains what each of them saw: the order of the log,
 //! which replies carry with them. Strict serializability then needs no search.
 //!
-//! Each value is written by one call at most, so that whoever reads it tells which call it was: so a
-//! call is found out whose own answer was lost, and whether it was executed once at most. Such a
-//! call that nobody saw the value of has had no effect that anybody saw, and is left out.
+//! Each value is written by one call at most, so that whoever reads it tells which call it was.
+//! So a call is found out whose own answer was lost, and whether it was executed once at most.
+//! Such a call that nobody saw the value of has had no effect that anybody saw, and is left out.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};

@@ -197,8 +197,8 @@ fn answer(place: Place, revision: u64, wrote: bool, found: Option<KeyValue>) -> 
 fn outcome_of(status: &Status) -> Outcome {
     let message = status.message();
     match status.code() {
-        Code::Unavailable if message.contains("no leader") => Outcome::Refused,
-        Code::Unavailable if message.contains("never") => Outcome::Unknown,
+        Code::Unavailable if message.contains("was not executed") => Outcome::Refused,
+        Code::Unavailable => Outcome::Unknown,
         _ => panic!("{status}"),
     }
 }
