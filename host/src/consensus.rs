@@ -232,6 +232,14 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
         self.parked_bytes += bytes_of(&committed);
         self.parked.push_back(committed);
         self.unpark();
+        // One round may commit more than there is room for: all of the log, after a restart. Then,
+        // and only then, this thread waits. Apply waits for nobody, so there is no cycle.
+        while self.parked_bytes >= limits::PARKED_BYTES_MAX
+            && let Some(oldest) = self.parked.pop_front()
+        {
+            self.parked_bytes -= bytes_of(&oldest);
+            self.apply_ended |= self.outputs.committed.send(oldest).is_err();
+        }
     }
 
     fn refuse(&mut self, waiters: Vec<Waiter>, refusal: Refusal) {

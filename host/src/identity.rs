@@ -97,11 +97,19 @@ struct Owner {
 const FORMAT: u32 = 1;
 const FILE: &str = "identity.toml";
 
-/// Claims a data folder for this node, creating it on the first start. Returns the member of the
-/// group that the node now is.
-pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result<RaftId> {
+/// A data folder that is this node's, and nobody else's as long as this lives.
+#[derive(Debug)]
+pub struct Claim {
+    /// The member of the group that the node now is.
+    pub member: RaftId,
+    _lock: fs::File,
+}
+
+/// Claims a data folder for this node, creating it on the first start.
+pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result<Claim> {
     fs::create_dir_all(folder)
         .with_context(|| format!("creating the data folder {}", folder.display()))?;
+    let lock = lock(folder)?;
     let file = folder.join(FILE);
     let owner = match fs::read_to_string(&file) {
         Ok(text) => {
@@ -122,7 +130,23 @@ pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result
         Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
     };
     write_durably(&file, &toml::to_string(&owner)?)?;
-    Ok(RaftId::new(identity.node, owner.incarnation))
+    Ok(Claim { member: RaftId::new(identity.node, owner.incarnation), _lock: lock })
+}
+
+/// Two processes with one folder could become the same member, and vote twice. The lock ends with
+/// the process, however that ends.
+fn lock(folder: &Path) -> anyhow::Result<fs::File> {
+    let file = folder.join("lock");
+    let lock = fs::File::create(&file).with_context(|| format!("creating {}", file.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => {
+            anyhow::bail!("another process has the data folder {} open", folder.display())
+        }
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("locking {}", file.display()))
+        }
+    }
 }
 
 fn next_owner(
@@ -212,7 +236,8 @@ mod tests {
     fn a_folder_stays_with_its_node_and_cluster() {
         let folder = tempfile::tempdir().unwrap();
         let claim = |identity: &Identity, log| {
-            claim(folder.path(), identity, log).map_err(|error| error.to_string())
+            let claim = claim(folder.path(), identity, log);
+            claim.map(|claim| claim.member).map_err(|error| error.to_string())
         };
         let own = identity("a", 1);
         assert_eq!(claim(&own, LogKind::RocksDb), Ok(RaftId::new(own.node, 0)));
@@ -236,9 +261,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = identity("a", 2);
         let incarnations: Vec<_> = (0..3)
-            .map(|_| claim(folder.path(), &own, LogKind::Memory).unwrap().incarnation())
+            .map(|_| claim(folder.path(), &own, LogKind::Memory).unwrap().member.incarnation())
             .collect();
         assert_eq!(incarnations, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_folder_is_claimed_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = identity("a", 1);
+        let claim = || claim(folder.path(), &own, LogKind::Memory);
+        let first = claim().unwrap();
+        assert!(claim().unwrap_err().to_string().contains("another process"));
+        drop(first);
+        assert_eq!(claim().unwrap().member.incarnation(), 1, "who was refused changed nothing");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use crate::apply::{self, Waiter};
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
-use crate::identity::{GROUP, Identity};
+use crate::identity::{Claim, GROUP, Identity};
 use crate::peers::{self, PeerService};
 use crate::rpc::query::Queries;
 use crate::rpc::service::PluginService;
@@ -54,6 +54,8 @@ const COMMITTED_MAX: usize = 64;
 const CLIENTS_GRACE_MAX: Duration = Duration::from_millis(500);
 const BATCHER_GRACE_MAX: Duration = Duration::from_millis(200);
 const PEERS_GRACE_MAX: Duration = Duration::from_millis(50);
+/// For queries that still run. They have a deadline of their own.
+const QUERIES_GRACE_MAX: Duration = Duration::from_millis(500);
 
 /// What a node needs to start.
 pub struct NodeConfig {
@@ -84,6 +86,8 @@ pub struct Node {
     failure: std_mpsc::Receiver<String>,
     /// In the order in which they end; `None` once stopped.
     stages: Option<Stages>,
+    /// Last: nobody else gets the folder before all of this has ended.
+    _claim: Option<Claim>,
 }
 
 #[derive(Debug)]
@@ -104,7 +108,7 @@ impl Node {
     pub fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let node = config.identity.node;
         let client_address = config.clients.local_addr()?;
-        let Stores { member, log, state, recovered } =
+        let Stores { member, log, state, recovered, claim } =
             Stores::open(&config.storage, &config.identity)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -156,14 +160,13 @@ impl Node {
         let plugin = PluginService::new(&config.module, submitter.clone(), queries);
         let clients =
             tasks::spawn_clients(client_listener, config.module, plugin, &status, is_serving);
-        let service =
-            PeerService { identity, inbox: inbox_sender, requests: requests_sender, submitter };
+        let service = PeerService::new(identity, inbox_sender, requests_sender, submitter);
         let peers = tasks::spawn_peers(peer_listener, service, links, peers_are_serving);
         if member.incarnation() > 0 {
             tokio::spawn(tasks::join(member, directory, status.clone()));
         }
         drop(in_runtime);
-        let stages = Stages {
+        let stages = Some(Stages {
             serving,
             clients,
             submit,
@@ -173,9 +176,9 @@ impl Node {
             peers_serving,
             peers,
             runtime,
-        };
+        });
         let batcher_stats = batches.stats;
-        Ok(Self { client_address, status, batcher_stats, failure, stages: Some(stages) })
+        Ok(Self { client_address, status, batcher_stats, failure, stages, _claim: claim })
     }
 
     /// Where clients connect.
@@ -232,7 +235,7 @@ impl Node {
         drop(peers_serving);
         tasks::end(&runtime, peers, PEERS_GRACE_MAX);
         // Connections that their clients keep open end here.
-        runtime.shutdown_timeout(PEERS_GRACE_MAX);
+        runtime.shutdown_timeout(QUERIES_GRACE_MAX);
     }
 }
 

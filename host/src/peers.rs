@@ -5,6 +5,7 @@
 //! Raft messages are lossy by contract: a full queue or a broken connection loses them, and raft
 //! sends again. Nothing here is allowed to wait for a peer.
 
+mod complaints;
 mod link;
 mod server;
 
@@ -48,6 +49,8 @@ pub enum Forwarded {
     Decided(Decided),
     /// It was surely not proposed.
     NotProposed,
+    /// Nor this one: the leader has too much to do.
+    Busy,
     /// The connection broke, or the other node does not know.
     Unknown,
 }
@@ -136,8 +139,13 @@ impl Directory {
         let request = v1::JoinRequest { hello, raft_id: member.get() };
         match client(channel.clone()).join(request).await {
             Ok(reply) => reply.into_inner().admitted,
-            // Not reached, or not the leader: others are asked as well, and it again.
-            Err(_) => false,
+            Err(status) => {
+                if status.code() == tonic::Code::FailedPrecondition {
+                    tracing::error!(%to, "may not join: {}", status.message());
+                }
+                // Not reached: others are asked as well, and it again.
+                false
+            }
         }
     }
 }
@@ -153,6 +161,7 @@ fn forwarded(reply: v1::SubmitReply) -> Forwarded {
             };
             Forwarded::Decided(Decided { id: LogId { term, index }, node, outcome })
         }
+        Some(Reply::NotProposed(v1::NotProposed { busy: true })) => Forwarded::Busy,
         Some(Reply::NotProposed(_)) => Forwarded::NotProposed,
         Some(Reply::Decided(_) | Reply::Unknown(_)) | None => Forwarded::Unknown,
     }

@@ -21,6 +21,8 @@ use crate::rpc::status;
 
 /// How long a command waits for a leader, and for its outcome.
 pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How much earlier a node gives up that was handed a command, so that its answer arrives.
+const FORWARD_MARGIN: Duration = Duration::from_millis(500);
 /// Between two tries when nothing tells that a try would fare better.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -75,7 +77,11 @@ enum Try {
 impl Submitter {
     /// Has a command decided. It may still be handed on `hops_left` times.
     pub async fn submit(&self, command: Command, hops_left: u32) -> Result<Decided, Undecided> {
-        let deadline = Instant::now() + COMMAND_WAIT_MAX;
+        // Only the node that the client called waits for a leader: one that was handed the command
+        // says at once that it cannot help, and in time if it cannot tell.
+        let was_handed_on = hops_left < limits::FORWARD_HOPS_MAX;
+        let margin = if was_handed_on { FORWARD_MARGIN } else { Duration::ZERO };
+        let deadline = Instant::now() + COMMAND_WAIT_MAX - margin;
         let mut status = self.status.clone();
         let mut serving = self.serving.clone();
         loop {
@@ -94,9 +100,6 @@ impl Submitter {
                 Try::Failed(undecided) => return Err(undecided),
                 Try::Again(undecided) => undecided,
             };
-            // Only the node that the client called waits: one that was handed the command says at
-            // once that it cannot help.
-            let was_handed_on = hops_left < limits::FORWARD_HOPS_MAX;
             if was_handed_on || Instant::now() >= deadline {
                 return Err(undecided);
             }
@@ -141,6 +144,7 @@ impl Submitter {
         match timeout_at(deadline, forward).await {
             Ok(Forwarded::Decided(decided)) => Try::Decided(decided),
             Ok(Forwarded::NotProposed) => Try::Again(Undecided::NoLeader),
+            Ok(Forwarded::Busy) => Try::Again(Undecided::Busy),
             Ok(Forwarded::Unknown) | Err(_) => Try::Failed(Undecided::Unknown),
         }
     }

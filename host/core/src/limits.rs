@@ -9,12 +9,17 @@ const MIB: usize = 1024 * KIB;
 /// The encoded request of one call.
 pub const REQUEST_BYTES_MAX: usize = 3 * MIB / 2;
 /// A message that a plugin puts into a status; what is longer is cut.
-pub const STATUS_MESSAGE_BYTES_MAX: usize = 4 * KIB;
-/// The details that a plugin puts into a status. gRPC carries them in a header, in base64.
-pub const STATUS_DETAILS_BYTES_MAX: usize = 4 * KIB;
+pub const STATUS_MESSAGE_BYTES_MAX: usize = KIB;
+/// The details that a plugin puts into a status. gRPC carries message and details in headers, the
+/// former percent-encoded and the latter in base64; some clients take 8 KiB of headers in all.
+pub const STATUS_DETAILS_BYTES_MAX: usize = 2 * KIB;
 
 /// All keys and values that one command writes.
 pub const COMMAND_WRITE_BYTES_MAX: usize = 16 * MIB;
+/// All that the commands of one entry write: what an entry may hold in memory on every replica.
+pub const ENTRY_WRITE_BYTES_MAX: usize = 64 * MIB;
+/// All that the commands of one entry reply.
+pub const ENTRY_REPLY_BYTES_MAX: usize = 64 * MIB;
 /// A line that a plugin logs; what is longer is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 
@@ -73,6 +78,9 @@ const _: () = assert!(BATCH_BYTES_MAX + BATCH_COMMANDS_MAX * 8 + 64 <= ENTRY_BYT
 const _: () = assert!(REQUEST_BYTES_MAX + 64 <= ENTRY_BYTES_MAX);
 /// Raft refuses proposals once this is reached; one append message must always fit.
 const _: () = assert!(UNCOMMITTED_BYTES_MAX >= RAFT_MESSAGE_BYTES_MAX + ENTRY_BYTES_MAX);
+/// A command within its own limits must fit an entry, at least alone.
+const _: () = assert!(COMMAND_WRITE_BYTES_MAX <= ENTRY_WRITE_BYTES_MAX);
+const _: () = assert!(REPLY_BYTES_MAX <= ENTRY_REPLY_BYTES_MAX);
 /// A pair must fit what a command may write.
 const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMAND_WRITE_BYTES_MAX);
 /// A value must fit a reply and a request.

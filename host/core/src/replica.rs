@@ -171,7 +171,8 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             max_uncommitted_size: limits::UNCOMMITTED_BYTES_MAX as u64,
             check_quorum: true,
             pre_vote: true,
-            batch_append: true,
+            // The crate would merge appends without regard to the size of a message.
+            batch_append: false,
             ..raft::Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -250,13 +251,18 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     fn step(&mut self, message: &Bytes, takes_entries: bool) {
         let Ok(message) = Message::parse_from_carllerche_bytes(message) else { return };
         let is_refused = !takes_entries && message.get_msg_type() == MessageType::MsgAppend;
+        // Nobody of this group sends these; the crate would panic.
+        let kind = message.get_msg_type();
+        let is_malformed = kind == MessageType::MsgReadIndex && message.get_entries().len() != 1
+            || kind == MessageType::MsgHeartbeat
+                && message.commit > self.raw.raft.raft_log.last_index();
         let is_ours = message.to == self.config.id.get();
         // Proposals are never forwarded by raft; snapshots do not exist yet.
         let is_expected = !matches!(
             message.get_msg_type(),
             MessageType::MsgPropose | MessageType::MsgSnapshot | MessageType::MsgTransferLeader
         );
-        if is_ours && is_expected && !is_refused {
+        if is_ours && is_expected && !is_malformed && !is_refused {
             // Refused messages (of an old term, from a stranger) have no further effect.
             let _ = self.raw.step(message).ok();
         }

@@ -83,6 +83,9 @@ pub struct Run {
     /// What the overlay held before the running call's writes, newest last.
     undo: Vec<(Bytes, Before)>,
     call_write_bytes: usize,
+    /// What the calls before have written and replied: many small ones add up.
+    entry_write_bytes: usize,
+    entry_reply_bytes: usize,
 }
 
 impl Run {
@@ -98,6 +101,8 @@ impl Run {
             overlay: Writes::new(),
             undo: Vec::new(),
             call_write_bytes: 0,
+            entry_write_bytes: 0,
+            entry_reply_bytes: 0,
         }
     }
 
@@ -140,10 +145,17 @@ impl Run {
     pub fn finish(&mut self, outcome: Outcome) {
         assert!(self.running, "a call ends that did not begin");
         let outcome = outcome.and_then(|reply| {
-            Rejection::check("a reply", reply.len(), limits::REPLY_BYTES_MAX).map(|()| reply)
+            Rejection::check("a reply", reply.len(), limits::REPLY_BYTES_MAX)?;
+            let replies = self.entry_reply_bytes + reply.len();
+            Rejection::check("what a batch replies", replies, limits::ENTRY_REPLY_BYTES_MAX)?;
+            Ok(reply)
         });
-        if outcome.is_err() {
-            self.roll_back();
+        match &outcome {
+            Ok(reply) => {
+                self.entry_reply_bytes += reply.len();
+                self.entry_write_bytes += self.call_write_bytes;
+            }
+            Err(_) => self.roll_back(),
         }
         self.undo.clear();
         self.call_write_bytes = 0;
@@ -217,6 +229,11 @@ impl Run {
             "what a command writes",
             self.call_write_bytes,
             limits::COMMAND_WRITE_BYTES_MAX,
+        )?;
+        Rejection::check(
+            "what a batch writes",
+            self.entry_write_bytes + self.call_write_bytes,
+            limits::ENTRY_WRITE_BYTES_MAX,
         )?;
         let before = self.overlay.insert(key.clone(), value);
         let before = before.map_or(Before::Nothing, Before::Written);

@@ -8,7 +8,7 @@ use quorate_core::log::{LogStore, MemoryLog};
 use quorate_core::replica::Recovered;
 use quorate_core::state::{MemoryState, StateStore};
 
-use crate::identity::{self, GROUP, Identity, LogKind};
+use crate::identity::{self, Claim, GROUP, Identity, LogKind};
 use crate::rocks::{RocksLog, RocksState};
 
 /// Where a node keeps its log and state.
@@ -27,32 +27,29 @@ pub(super) struct Stores {
     pub(super) log: Box<dyn LogStore>,
     pub(super) state: Arc<dyn StateStore>,
     pub(super) recovered: Recovered,
+    /// On the folder where they are.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Stores {
     pub(super) fn open(storage: &Storage, identity: &Identity) -> anyhow::Result<Self> {
-        let (member, log, state): (_, Box<dyn LogStore>, Arc<dyn StateStore>) = match storage {
-            Storage::Volatile => (
-                RaftId::new(identity.node, 0),
-                Box::new(MemoryLog::new()),
-                Arc::new(MemoryState::new()),
-            ),
-            Storage::Folder(folder, kind) => {
-                let member = identity::claim(folder, identity, *kind)?;
-                match kind {
-                    LogKind::Memory => {
-                        (member, Box::new(MemoryLog::new()), Arc::new(MemoryState::new()))
-                    }
-                    LogKind::RocksDb => (
-                        member,
-                        Box::new(RocksLog::open(&folder.join("log"), GROUP)?),
-                        Arc::new(RocksState::open(&folder.join("state"))?),
-                    ),
-                }
+        let claim = match storage {
+            Storage::Volatile => None,
+            Storage::Folder(folder, kind) => Some(identity::claim(folder, identity, *kind)?),
+        };
+        let never_restarts = || RaftId::new(identity.node, 0);
+        let member = claim.as_ref().map_or_else(never_restarts, |claim| claim.member);
+        let (log, state): (Box<dyn LogStore>, Arc<dyn StateStore>) = match storage {
+            Storage::Volatile | Storage::Folder(_, LogKind::Memory) => {
+                (Box::new(MemoryLog::new()), Arc::new(MemoryState::new()))
             }
+            Storage::Folder(folder, LogKind::RocksDb) => (
+                Box::new(RocksLog::open(&folder.join("log"), GROUP)?),
+                Arc::new(RocksState::open(&folder.join("state"))?),
+            ),
         };
         let meta = state.snapshot().meta().clone();
         let recovered = Recovered { applied: meta.applied, conf: meta.conf };
-        Ok(Self { member, log, state, recovered })
+        Ok(Self { member, log, state, recovered, claim })
     }
 }

@@ -9,16 +9,14 @@ use quorate_proto::v1;
 use quorate_proto::v1::peer_client::PeerClient;
 use quorate_proto::v1::peer_frame::Frame;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tonic::transport::Channel;
 
+use super::complaints::Complaints;
 use crate::consensus::Request;
 
 /// Between two attempts to connect: shorter than an election, so that a peer that came back hears
 /// of its leader before it looks for another.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Between two lines in the log about a peer that cannot be reached, or refuses this node.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 /// Frames between the link and the connection.
 const FRAMES_MAX: usize = 16;
 
@@ -29,7 +27,7 @@ pub(super) async fn run(
     mut messages: mpsc::Receiver<(RaftId, Bytes)>,
     requests: mpsc::Sender<Request>,
 ) {
-    let mut complaint: Option<(String, Instant)> = None;
+    let mut complaints = Complaints::default();
     loop {
         // A connection is made when there is something to say.
         let Some(first) = messages.recv().await else { return };
@@ -47,7 +45,7 @@ pub(super) async fn run(
             }
         };
         if let Some(status) = ended {
-            complain(&mut complaint, to, &status);
+            complain(&mut complaints, to, &status);
         }
         // Raft slows down towards a member that it cannot reach.
         drop(requests.try_send(Request::Unreachable(to)));
@@ -83,12 +81,9 @@ async fn pump(
     }
 }
 
-/// Says what is wrong when it begins or changes, and now and then while it lasts.
-fn complain(last: &mut Option<(String, Instant)>, to: RaftId, status: &tonic::Status) {
-    let what = status.message().to_owned();
-    let said =
-        last.as_ref().is_some_and(|(said, at)| *said == what && at.elapsed() < COMPLAINT_PAUSE);
-    if said {
+fn complain(complaints: &mut Complaints, to: RaftId, status: &tonic::Status) {
+    let what = status.message();
+    if !complaints.is_due(what) {
         return;
     }
     if status.code() == tonic::Code::FailedPrecondition {
@@ -96,7 +91,6 @@ fn complain(last: &mut Option<(String, Instant)>, to: RaftId, status: &tonic::St
     } else {
         tracing::warn!(peer = %to.node(), "cannot reach a peer: {what}");
     }
-    *last = Some((what, Instant::now()));
 }
 
 /// A receiver as the stream that tonic wants.

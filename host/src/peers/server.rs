@@ -1,6 +1,6 @@
 //! The peers' side of the conversation.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use quorate_core::batch::Command;
@@ -17,6 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::FRAME_BYTES_MAX;
+use super::complaints::Complaints;
 use crate::consensus;
 use crate::identity::Identity;
 use crate::submit::{Decided, Submitter, Undecided};
@@ -41,21 +42,32 @@ pub async fn serve(
 /// What peers may ask of this node.
 #[derive(Debug)]
 pub struct PeerService {
-    /// Who may ask.
-    pub identity: Arc<Identity>,
-    /// Where raft messages go.
-    pub inbox: mpsc::Sender<Bytes>,
-    /// Where admissions go.
-    pub requests: mpsc::Sender<consensus::Request>,
-    /// Where commands go.
-    pub submitter: Submitter,
+    identity: Arc<Identity>,
+    inbox: mpsc::Sender<Bytes>,
+    requests: mpsc::Sender<consensus::Request>,
+    submitter: Submitter,
+    complaints: Mutex<Complaints>,
 }
 
 impl PeerService {
+    /// For peers of the same cluster: takes their raft messages to `inbox`, their admissions to
+    /// `requests`, and their commands to `submitter`.
+    pub fn new(
+        identity: Arc<Identity>,
+        inbox: mpsc::Sender<Bytes>,
+        requests: mpsc::Sender<consensus::Request>,
+        submitter: Submitter,
+    ) -> Self {
+        Self { identity, inbox, requests, submitter, complaints: Mutex::default() }
+    }
+
     fn check(&self, hello: Option<&v1::Hello>) -> Result<(), Status> {
         let hello = hello.ok_or_else(|| Status::invalid_argument("a peer must say hello first"))?;
         self.identity.check(hello).map_err(|problem| {
-            tracing::error!("refused a peer: {problem}");
+            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            if complaints.is_due(&problem) {
+                tracing::error!("refused a peer: {problem}");
+            }
             Status::failed_precondition(problem)
         })
     }
@@ -108,6 +120,10 @@ impl Peer for PeerService {
         self.check(request.hello.as_ref())?;
         let member = RaftId::from_u64(request.raft_id)
             .ok_or_else(|| Status::invalid_argument("raft id 0 is nobody"))?;
+        let callers = request.hello.map(|hello| hello.from);
+        if callers != Some(member.node().get().into()) || member.incarnation() == 0 {
+            return Err(Status::failed_precondition(format!("member {member} may not join")));
+        }
         let (reply, admission) = oneshot::channel();
         let stopping = |()| Status::unavailable("this node is stopping");
         let request = consensus::Request::Admit(member, reply);
@@ -140,8 +156,9 @@ fn reply_of(result: Result<Decided, Undecided>) -> v1::submit_reply::Result {
             Reply::Decided(v1::Decided { index, term, node, outcome: Some(outcome) })
         }
         Err(Undecided::Unknown) => Reply::Unknown(v1::Unknown {}),
-        Err(Undecided::NoLeader | Undecided::Busy | Undecided::Stopping) => {
-            Reply::NotProposed(v1::NotProposed {})
+        Err(Undecided::Busy) => Reply::NotProposed(v1::NotProposed { busy: true }),
+        Err(Undecided::NoLeader | Undecided::Stopping) => {
+            Reply::NotProposed(v1::NotProposed { busy: false })
         }
     }
 }

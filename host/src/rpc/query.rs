@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use quorate_core::batch::Command;
 use quorate_core::id::LogId;
-use quorate_core::limits;
 use quorate_core::outcome::Outcome;
 use quorate_core::run::Run;
 use quorate_core::state::StateStore;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
 use crate::consensus::Reader;
@@ -23,8 +22,6 @@ pub struct Queries {
     applied: watch::Receiver<u64>,
     state: Arc<dyn StateStore>,
     module: Arc<Module>,
-    /// Bounds the queries that run at the same time.
-    running: Arc<Semaphore>,
 }
 
 impl Queries {
@@ -36,8 +33,7 @@ impl Queries {
         state: Arc<dyn StateStore>,
         module: Arc<Module>,
     ) -> Self {
-        let running = Arc::new(Semaphore::new(limits::QUERIES_RUNNING_MAX));
-        Self { reads, applied, state, module, running }
+        Self { reads, applied, state, module }
     }
 
     /// Runs a query; returns the place in the log whose state it saw, and what it found.
@@ -46,7 +42,7 @@ impl Queries {
         let stopping = || Status::unavailable("this node is stopping");
         let mut applied = self.applied.clone();
         applied.wait_for(|applied| *applied >= index).await.map_err(|_| stopping())?;
-        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| stopping())?;
+        let permit = self.module.query_slots().acquire_owned().await.map_err(|_| stopping())?;
         let (state, module) = (Arc::clone(&self.state), Arc::clone(&self.module));
         let run = tokio::task::spawn_blocking(move || {
             let view = state.snapshot();

@@ -1,6 +1,5 @@
 //! Nodes that know each other, each a process.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -90,16 +89,18 @@ impl Cluster {
         Kv::at(self.address(node))
     }
 
+    /// All nodes, as each of them is told.
+    pub fn peers(&self) -> String {
+        let peers = self.ids().zip(&self.nodes).map(|(id, node)| format!("{id}={}", node.peers));
+        peers.collect::<Vec<_>>().join(",")
+    }
+
     /// The command that runs a node.
     pub fn command(&self, node: u64) -> Command {
-        let mut peers = String::new();
-        for (id, node) in self.ids().zip(&self.nodes) {
-            write!(peers, "{id}={},", node.peers).expect("a string takes everything");
-        }
         let mut command = quorate();
         command.args(["serve", "--node", &node.to_string()]);
         command.args(["--listen", self.address(node), "--peer-listen", self.peer_address(node)]);
-        command.args(["--peers", peers.trim_end_matches(','), "--data"]).arg(self.data(node));
+        command.args(["--peers", &self.peers(), "--data"]).arg(self.data(node));
         command.args([
             "--log",
             match self.log {

@@ -17,6 +17,8 @@ const DELETE_RANGE: u32 = 3;
 const COUNT: u32 = 4;
 const PUT_TOO_LARGE: u32 = 5;
 const SHOW_CALL: u32 = 6;
+const PUT_LARGEST: u32 = 7;
+const GET: u32 = 8;
 
 struct Native;
 
@@ -46,6 +48,10 @@ impl Native {
             PUT_TOO_LARGE => {
                 run.put(key, Bytes::from(vec![0; crate::limits::VALUE_BYTES_MAX + 1]))?;
             }
+            PUT_LARGEST => {
+                run.put(key, Bytes::from(vec![0; crate::limits::VALUE_BYTES_MAX]))?;
+            }
+            GET => return Ok(run.get(&key)?.unwrap_or_default()),
             SHOW_CALL => {
                 let text = format!("{} {} {}", call.index, call.time_ms, call.position);
                 return Ok(Bytes::from(text));
@@ -145,6 +151,26 @@ fn what_is_over_a_limit_is_rejected_and_named() {
     let error = outcomes[0].as_ref().unwrap_err().to_string();
     assert_eq!(error, "a value of 1048577 bytes is over the limit of 1048576 bytes");
     assert_eq!(state.snapshot().get(b"k").unwrap(), None);
+}
+
+/// Each command is within its limits; all of them together would fill the memory of every replica,
+/// and again whenever the entry is replayed.
+#[test]
+fn an_entry_is_bounded_as_a_whole() {
+    let (mut machine, _) = machine();
+    let names: Vec<&'static str> =
+        (0..80).map(|i| Box::leak(format!("{i}").into_boxed_str()) as &'static str).collect();
+    let puts: Vec<_> = names.iter().map(|name| (PUT_LARGEST, *name)).collect();
+    let outcomes = machine.apply(at(1), entry(5, &puts)).unwrap();
+    let kept = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(kept, 63, "64 MiB, less the keys");
+    let error = outcomes[63].as_ref().unwrap_err().to_string();
+    assert!(error.starts_with("what a batch writes"), "{error}");
+    let gets: Vec<_> = (0..80).map(|_| (GET, "0")).collect();
+    let outcomes = machine.apply(at(2), entry(5, &gets)).unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 64);
+    let error = outcomes[64].as_ref().unwrap_err().to_string();
+    assert!(error.starts_with("what a batch replies"), "{error}");
 }
 
 #[test]

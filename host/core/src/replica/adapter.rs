@@ -28,8 +28,8 @@ impl<L: LogStore> Adapter<L> {
         if applied.index > last {
             return Err(Fatal::msg(format!(
                 "the state has applied entry {applied}, but the log ends at {last}: the log was \
-                 lost. This node no longer knows what it voted and acknowledged; remove its data \
-                 and let it join as a new one"
+                 lost. This node no longer knows what it voted and acknowledged, and must not \
+                 run again under its number: restore its folder, or leave it to the others"
             )));
         }
         let term = log.term(applied.index)?;

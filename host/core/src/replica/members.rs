@@ -14,6 +14,9 @@ use super::Replica;
 use crate::id::{NodeId, RaftId};
 use crate::log::LogStore;
 
+/// How far behind a member may be to be called caught up: a fraction of a second.
+const CATCH_UP_ENTRIES_MAX: u64 = 64;
+
 /// How far the admission of a member has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -68,7 +71,10 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     fn has_caught_up(&self, member: RaftId) -> bool {
         let raft = &self.raw.raft;
         let progress = raft.prs().get(member.get());
-        progress.is_some_and(|progress| progress.matched >= raft.raft_log.committed)
+        progress.is_some_and(|progress| {
+            // Under load, a member that is further away is never quite at the end.
+            progress.matched + CATCH_UP_ENTRIES_MAX >= raft.raft_log.committed
+        })
     }
 
     fn change(&mut self, kind: ConfChangeType, id: RaftId) {

@@ -50,6 +50,7 @@ struct Group {
     members: BTreeMap<RaftId, Member>,
     cut_off: BTreeSet<RaftId>,
     takes_entries: bool,
+    largest_message_bytes: usize,
 }
 
 fn start(id: RaftId, founders: u32, log: MemoryLog) -> Member {
@@ -63,7 +64,12 @@ impl Group {
     fn new(size: u32) -> Self {
         let members =
             (1..=size).map(|node| (member(node), start(member(node), size, MemoryLog::new())));
-        Self { members: members.collect(), cut_off: BTreeSet::new(), takes_entries: true }
+        Self {
+            members: members.collect(),
+            cut_off: BTreeSet::new(),
+            takes_entries: true,
+            largest_message_bytes: 0,
+        }
     }
 
     fn at(&mut self, id: RaftId) -> &mut Member {
@@ -95,6 +101,7 @@ impl Group {
     }
 
     fn deliver(&mut self, from: RaftId, to: RaftId, message: Bytes) {
+        self.largest_message_bytes = self.largest_message_bytes.max(message.len());
         let is_lost = self.cut_off.contains(&from) || self.cut_off.contains(&to);
         if !is_lost && self.members.contains_key(&to) {
             self.handle(to, Event::Peer { message, takes_entries: self.takes_entries });
@@ -387,6 +394,51 @@ fn a_node_that_lost_its_log_is_admitted_as_a_new_member() {
     group.propose(leader, 99);
     group.settle();
     assert!(group.committed(leader).contains(&99));
+}
+
+/// A follower that is far behind is served in messages of bounded size.
+#[test]
+fn catching_up_sends_no_message_over_its_limit() {
+    let mut group = Group::new(3);
+    let leader = group.elect();
+    let behind = (1..=3).map(member).find(|id| *id != leader).unwrap();
+    group.cut_off.insert(behind);
+    for waiter in 0..30 {
+        let payload = Bytes::from(vec![7; limits::RAFT_MESSAGE_BYTES_MAX / 2]);
+        let proposal = Proposal { command: Command { method: 1, payload }, waiter };
+        let batch = Batch { proposals: vec![proposal] };
+        group.handle(leader, Event::Intake { batch, time_ms: 1 });
+        group.settle();
+    }
+    group.cut_off.clear();
+    group.largest_message_bytes = 0;
+    group.tick(5);
+    assert_eq!(group.commands(behind).len(), 30);
+    let largest = group.largest_message_bytes;
+    assert!(largest <= limits::RAFT_MESSAGE_BYTES_MAX + 1024, "{largest} bytes");
+}
+
+/// Bytes that decode, and that the raft crate would panic over.
+#[test]
+fn messages_that_nobody_sends_are_ignored() {
+    let mut group = Group::new(3);
+    let leader = group.elect();
+    let follower = (1..=3).map(member).find(|id| *id != leader).unwrap();
+    let term = group.at(leader).replica.status().term;
+    for (kind, to, from) in [
+        (MessageType::MsgReadIndex, leader, follower),
+        (MessageType::MsgHeartbeat, follower, leader),
+    ] {
+        let mut message = Message::default();
+        message.set_msg_type(kind);
+        (message.to, message.from) = (to.get(), from.get());
+        (message.term, message.commit) = (term, 1_000_000);
+        let message = message.write_to_bytes().unwrap().into();
+        group.handle(to, Event::Peer { message, takes_entries: true });
+    }
+    group.propose(leader, 1);
+    group.settle();
+    assert_eq!(group.committed(leader), [1]);
 }
 
 #[test]

@@ -32,9 +32,9 @@ pub(crate) struct Built {
     module: PathBuf,
 }
 
-impl AsRef<std::ffi::OsStr> for Built {
-    fn as_ref(&self) -> &std::ffi::OsStr {
-        self.module.as_os_str()
+impl Built {
+    pub(crate) fn path(&self) -> &str {
+        self.module.to_str().expect("made of ASCII")
     }
 }
 

@@ -3,22 +3,19 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use quorate_e2e::binary::{Ran, quorate, run_command};
+use quorate_e2e::binary::run;
 use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::{ports, turn};
 
+use crate::modules;
+
 /// Runs the binary, which must refuse; the line that says why must contain all of `parts`.
 fn refused(arguments: &[&str], parts: &[&str]) {
-    let mut command = quorate();
-    command.args(arguments);
-    check(&run_command(command), parts, &format!("{arguments:?}"));
-}
-
-fn check(ran: &Ran, parts: &[&str], asked: &str) {
-    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{asked}: {ran:?}");
-    assert_eq!(ran.err.lines().count(), 1, "{asked}: {ran:?}");
+    let ran = run(arguments);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}: {ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{arguments:?}: {ran:?}");
     for part in parts {
-        assert!(ran.err.contains(part), "{asked}: not {part:?} in: {}", ran.err);
+        assert!(ran.err.contains(part), "{arguments:?}: not {part:?} in: {}", ran.err);
     }
 }
 
@@ -132,6 +129,9 @@ async fn a_data_folder_is_for_one_node_of_one_cluster_and_one_process() {
     refused(&serve("1", "1=127.0.0.1:1,2=127.0.0.1:2", data), &[data, "began with"]);
     refused(&[&own[..], &["--cluster", "other"]].concat(), &[data, "cluster \"quorate\""]);
     refused(&[&own[..], &["--log", "memory"]].concat(), &[data, "--log"]);
+    let plugin = modules::built("counter");
+    let other_module = [&own[..], &["--plugin", plugin.path()]].concat();
+    refused(&other_module, &[data, "module"]);
     let file = cluster.data(1).join("not-a-folder");
     std::fs::write(&file, "").unwrap();
     let file = file.to_str().unwrap();
@@ -146,9 +146,9 @@ async fn a_data_folder_is_for_one_node_of_one_cluster_and_one_process() {
 async fn a_data_folder_of_a_log_in_memory_is_for_one_process_too() {
     let _turn = turn().await;
     let cluster = Cluster::start(3, Log::Memory);
-    let mut second = cluster.command(1);
-    // Whatever is given last counts: the ports at least are not in each other's way.
-    second.args(["--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"]);
-    let data = cluster.data(1);
-    check(&run_command(second), &[data.to_str().unwrap(), "another process"], "a second process");
+    let (data, peers) = (cluster.data(1), cluster.peers());
+    let data = data.to_str().unwrap();
+    // On other ports, so that these are not what the two dispute.
+    let second = [&serve("1", &peers, data), &["--log", "memory"][..]].concat();
+    refused(&second, &[data, "another process"]);
 }
