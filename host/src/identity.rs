@@ -96,6 +96,8 @@ struct Owner {
 
 const FORMAT: u32 = 1;
 const FILE: &str = "identity.toml";
+/// Where the log is, within the data folder.
+pub const LOG_FOLDER: &str = "log";
 
 /// A data folder that is this node's, and nobody else's as long as this lives.
 #[derive(Debug)]
@@ -117,16 +119,9 @@ pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result
                 toml::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
             next_owner(folder, found, identity, log)?
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Owner {
-            format: FORMAT,
-            cluster: identity.cluster.clone(),
-            node: identity.node.get(),
-            founders: identity.founders.iter().map(|node| node.get()).collect(),
-            log,
-            incarnation: 0,
-            module: hex(&identity.module),
-            fuel: wasm::FUEL_VERSION,
-        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            first_owner(folder, identity, log)?
+        }
         Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
     };
     write_durably(&file, &toml::to_string(&owner)?)?;
@@ -149,12 +144,31 @@ fn lock(folder: &Path) -> anyhow::Result<fs::File> {
     }
 }
 
+fn first_owner(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result<Owner> {
+    if log == LogKind::RocksDb {
+        // Before the file that claims the folder: from then on, a log that is not there was lost.
+        let log = folder.join(LOG_FOLDER);
+        fs::create_dir_all(&log).with_context(|| format!("creating {}", log.display()))?;
+    }
+    Ok(Owner {
+        format: FORMAT,
+        cluster: identity.cluster.clone(),
+        node: identity.node.get(),
+        founders: identity.founders.iter().map(|node| node.get()).collect(),
+        log,
+        incarnation: 0,
+        module: hex(&identity.module),
+        fuel: wasm::FUEL_VERSION,
+    })
+}
+
 fn next_owner(
     folder: &Path,
     found: Owner,
     identity: &Identity,
     log: LogKind,
 ) -> anyhow::Result<Owner> {
+    let log_is_lost = log == LogKind::RocksDb && !folder.join(LOG_FOLDER).is_dir();
     let folder = folder.display();
     let founders: Vec<_> = identity.founders.iter().map(|node| node.get()).collect();
     anyhow::ensure!(
@@ -181,8 +195,12 @@ fn next_owner(
     );
     anyhow::ensure!(
         found.log == log,
-        "the data folder {folder} was used with another kind of log; use --log as before, or \
-         remove the folder and let the node join anew"
+        "the data folder {folder} was used with another kind of log; use --log as before"
+    );
+    anyhow::ensure!(
+        !log_is_lost,
+        "the log in the data folder {folder} is gone: this node no longer knows what it voted and \
+         acknowledged, and must not run again under its number; restore the folder, or leave it"
     );
     // A node that applies its log anew with other code would decide otherwise than it did.
     anyhow::ensure!(
@@ -246,6 +264,9 @@ mod tests {
         assert!(of(claim(&identity("b", 1), LogKind::RocksDb)).contains("cluster \"a\""));
         assert!(of(claim(&identity("a", 2), LogKind::RocksDb)).contains("belongs to node 1"));
         assert!(of(claim(&own, LogKind::Memory)).contains("another kind of log"));
+        fs::rename(folder.path().join(LOG_FOLDER), folder.path().join("elsewhere")).unwrap();
+        assert!(of(claim(&own, LogKind::RocksDb)).contains("is gone"));
+        fs::rename(folder.path().join("elsewhere"), folder.path().join(LOG_FOLDER)).unwrap();
         let mut other_module = own.clone();
         other_module.module = [8; 32];
         assert!(of(claim(&other_module, LogKind::RocksDb)).contains("replacing a module"));

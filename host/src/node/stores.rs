@@ -44,7 +44,7 @@ impl Stores {
                 (Box::new(MemoryLog::new()), Arc::new(MemoryState::new()))
             }
             Storage::Folder(folder, LogKind::RocksDb) => (
-                Box::new(RocksLog::open(&folder.join("log"), GROUP)?),
+                Box::new(RocksLog::open(&folder.join(identity::LOG_FOLDER), GROUP)?),
                 Arc::new(RocksState::open(&folder.join("state"))?),
             ),
         };

@@ -50,6 +50,7 @@ fn stop(process: Process, what: &str) {
 
 async fn all_were_answered(clients: JoinSet<Status>) {
     for status in clients.join_all().await {
+        println!("XX {}", status.message());
         assert_eq!(status.code(), Code::Unavailable, "{status}");
     }
 }
