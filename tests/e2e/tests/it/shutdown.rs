@@ -140,7 +140,9 @@ async fn a_node_that_can_decide_nothing_stops_in_time_too() {
     let waiting = write_until_refused(&ledger, clients());
     ledger.grows_by(500).await;
     let others = cluster.others(node);
-    others.iter().for_each(|other| cluster.kill(*other));
+    for other in others {
+        cluster.kill(other);
+    }
     stop(cluster.take(node), "a leader without followers");
     assert!(answered(waiting).await > 0, "some calls were under way");
 
