@@ -74,7 +74,7 @@ pub enum Verdict {
     None = 0,
     /// It succeeded; `reply` holds its answer, and its writes are kept.
     Reply = 1,
-    /// It was refused; `reply` holds an encoded [status](crate::status), its writes are undone.
+    /// It was refused; `reply` holds an encoded [status], its writes are undone.
     Refused = 2,
 }
 
