@@ -92,8 +92,7 @@ pub struct Node {
 
 #[derive(Debug)]
 struct Stages {
-    serving: watch::Sender<()>,
-    clients: JoinHandle<()>,
+    clients: Option<Serving>,
     submit: mpsc::Sender<Proposal<Waiter>>,
     batcher: JoinHandle<()>,
     raft: Worker<()>,
@@ -101,6 +100,13 @@ struct Stages {
     peers_serving: watch::Sender<()>,
     peers: JoinHandle<()>,
     runtime: Runtime,
+}
+
+/// The clients' server, and what ends it when it is dropped.
+#[derive(Debug)]
+struct Serving {
+    open: watch::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 impl Node {
@@ -167,8 +173,7 @@ impl Node {
         }
         drop(in_runtime);
         let stages = Some(Stages {
-            serving,
-            clients,
+            clients: Some(Serving { open: serving, task: clients }),
             submit,
             batcher: batches.task,
             raft,
@@ -201,6 +206,17 @@ impl Node {
         self.failure.try_recv().ok()
     }
 
+    /// Takes no more calls, and waits for those under way; those that wait for a leader give up.
+    /// Where all nodes of a cluster stop, all of them do this before any of them goes on: a call
+    /// that is under way needs a majority.
+    pub fn stop_serving(&mut self) {
+        let Some(stages) = &mut self.stages else { return };
+        if let Some(Serving { open, task }) = stages.clients.take() {
+            drop(open);
+            tasks::end(&stages.runtime, task, CLIENTS_GRACE_MAX);
+        }
+    }
+
     /// Stops the node, stage by stage. What was accepted is answered; within two seconds nothing
     /// is left of it: no thread, no port, no caller without an answer. Must not be called within
     /// an async runtime.
@@ -209,21 +225,10 @@ impl Node {
     }
 
     fn stop_stages(&mut self) {
+        self.stop_serving();
         let Some(stages) = self.stages.take() else { return };
-        let Stages {
-            serving,
-            clients,
-            submit,
-            batcher,
-            raft,
-            apply,
-            peers_serving,
-            peers,
-            runtime,
-        } = stages;
-        // Clients: no new calls; those under way finish, and those that wait for a leader give up.
-        drop(serving);
-        tasks::end(&runtime, clients, CLIENTS_GRACE_MAX);
+        let Stages { clients: _, submit, batcher, raft, apply, peers_serving, peers, runtime } =
+            stages;
         // The last submitter. The batcher flushes, and closes the intake.
         drop(submit);
         tasks::end(&runtime, batcher, BATCHER_GRACE_MAX);

@@ -22,7 +22,7 @@ pub(super) fn bind(flag: &str, address: &str) -> Result<TcpListener, Failure> {
 }
 
 /// Waits for SIGINT, SIGTERM or the fault of a node, and stops all of them.
-pub(super) fn run_until_signal(nodes: Vec<Node>) -> Result<(), Failure> {
+pub(super) fn run_until_signal(mut nodes: Vec<Node>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -31,6 +31,11 @@ pub(super) fn run_until_signal(nodes: Vec<Node>) -> Result<(), Failure> {
     if failure.is_none() {
         tracing::info!("stopping");
     }
+    std::thread::scope(|scope| {
+        for node in &mut nodes {
+            scope.spawn(|| node.stop_serving());
+        }
+    });
     std::thread::scope(|scope| {
         for node in nodes {
             scope.spawn(|| node.stop());
