@@ -38,9 +38,10 @@ const MEMORY_RESIDENT_BYTES: usize = 128 * 1024;
 /// The same for its table.
 const TABLE_RESIDENT_BYTES: usize = 64 * 1024;
 
-/// Instances for apply: a program has one that runs or is spent, and one that is prepared. The rest
-/// is for programs beside it, such as one that replays.
+/// Instances for apply. A program has one at a time, prepared, running or spent; the rest is for the
+/// other nodes of a cluster in one process, which share the module.
 const APPLY_INSTANCES_MAX: u32 = 8;
+const _: () = assert!(limits::VOTERS_MAX <= APPLY_INSTANCES_MAX as usize);
 /// Instances for queries: those that run, and a few whose reset is not done yet.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 const QUERY_INSTANCES_MAX: u32 = limits::QUERIES_RUNNING_MAX as u32 + 8;
