@@ -145,29 +145,51 @@ fn reply<T>(response: Result<Response<T>, Status>) -> Result<Reply<T>, Status> {
     Ok(Reply { place, message: response.into_inner() })
 }
 
+/// What a status says of a call that had no effect, and never will.
+pub const NOT_EXECUTED: &str = "the call was not executed";
+
+/// Whether a status says so, be it a node's or the client's own.
+pub fn was_not_executed(status: &Status) -> bool {
+    status.code() == Code::Unavailable && status.message().contains("was not executed")
+}
+
 /// How the messages begin of a status that no node sent.
 pub const BROKEN: &str = "broken connection: ";
 
 /// A broken connection is UNAVAILABLE in other languages; tonic says UNKNOWN.
 fn as_elsewhere(status: Status) -> Status {
-    if is_caused_by::<tonic::ConnectError>(&status) {
-        Status::unavailable(format!("{BROKEN}there is none; the call was not executed"))
-    } else if is_caused_by::<tonic::transport::Error>(&status) {
+    if cause::<tonic::ConnectError>(&status).is_some() {
+        Status::unavailable(format!("{BROKEN}there is none; {NOT_EXECUTED}"))
+    } else if was_never_taken(&status) {
+        Status::unavailable(format!("{BROKEN}it ended before it took the call; {NOT_EXECUTED}"))
+    } else if cause::<tonic::transport::Error>(&status).is_some() {
         Status::unavailable(format!("{BROKEN}{status}"))
     } else {
         status
     }
 }
 
-fn is_caused_by<E: Error + 'static>(status: &Status) -> bool {
+/// Whether a connection that was ending did not take the call. Either it was still in the client's
+/// own queue, or the server's GOAWAY says that it is none of those it took (RFC 9113, 6.8): h2 gives
+/// this error to such streams alone, and a broken pipe to those that were under way. Other clients
+/// send such a call again by themselves.
+fn was_never_taken(status: &Status) -> bool {
+    let is_queued = cause::<hyper::Error>(status).is_some_and(hyper::Error::is_canceled);
+    let is_gone = cause::<h2::Error>(status).is_some_and(|error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    });
+    is_queued || is_gone
+}
+
+fn cause<E: Error + 'static>(status: &Status) -> Option<&E> {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.is::<E>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// The only status after which it helps to try again.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use crate::kv::v1::{KeyValue, RangeRequest};
-use crate::kv::{CALL_WAIT_MAX, Kv, unavailable};
+use crate::kv::{CALL_WAIT_MAX, Kv, unavailable, was_not_executed};
 use crate::wait;
 
 /// All keys of a ledger begin with this, and so lie before [`KEYS_END`].
@@ -24,6 +24,8 @@ const BACK_OFF: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub struct Ledger {
     written: Mutex<BTreeMap<Bytes, Written>>,
+    /// The keys whose writes were said not to be executed.
+    refused: Mutex<Vec<Bytes>>,
     /// The highest revision that any reply had.
     revision: AtomicU64,
     next_key: AtomicU64,
@@ -56,7 +58,12 @@ impl Ledger {
         let number = self.next_key.fetch_add(1, Ordering::Relaxed);
         let key = Bytes::from(format!("{KEYS_BEGIN}{number:08}"));
         let value = Bytes::from(format!("value {number}"));
-        let reply = kv.put(key.clone(), value.clone()).await?;
+        let put = kv.put(key.clone(), value.clone()).await;
+        let reply = put.inspect_err(|status| {
+            if was_not_executed(status) {
+                self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+            }
+        })?;
         assert_eq!(reply.message.prev_kv, None, "{key:?} is new");
         let revision = reply.message.revision;
         self.revision.fetch_max(revision, Ordering::Relaxed);
@@ -75,7 +82,8 @@ impl Ledger {
     }
 
     /// Reads everything back from a node, as soon as it answers: each write that was acknowledged
-    /// before is there as it was acknowledged, and the store's revision has not gone back.
+    /// before is there as it was acknowledged, none is there that was said not to be executed, and
+    /// the store's revision has not gone back.
     pub async fn check(&self, kv: &Kv) {
         let acknowledged = self.lock().clone();
         let revision_before = self.revision.load(Ordering::Relaxed);
@@ -85,6 +93,9 @@ impl Ledger {
         for (key, written) in acknowledged {
             let found = found.get(&key);
             assert_eq!(found, Some(&written), "{key:?} was acknowledged as on the right");
+        }
+        for key in self.refused.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            assert_eq!(found.get(key), None, "{key:?} was said not to be executed");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_e2e::cluster::{Cluster, Log};
-use quorate_e2e::kv::{CALL_WAIT_MAX, Kv, channel};
+use quorate_e2e::kv::{CALL_WAIT_MAX, Kv, channel, was_not_executed};
 use quorate_e2e::ledger::Ledger;
 use quorate_e2e::process::{Process, Signal};
 use quorate_e2e::{note, turn, turn_alone, wait};
@@ -56,7 +56,7 @@ async fn answered(clients: JoinSet<Status>) -> usize {
     for status in &statuses {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
     }
-    statuses.iter().filter(|status| !status.message().contains("was not executed")).count()
+    statuses.iter().filter(|status| !was_not_executed(status)).count()
 }
 
 /// Of a node that can still decide what it has accepted, clients learn what became of their calls;

@@ -9,7 +9,7 @@ use quorate_e2e::kv::v1::compare::Target;
 use quorate_e2e::kv::v1::txn_op::Op as TxnOp;
 use quorate_e2e::kv::v1::txn_op_reply::Reply as TxnOpReply;
 use quorate_e2e::kv::v1::{self, Compare, GetRequest, KeyValue, PutRequest, TxnReply, TxnRequest};
-use quorate_e2e::kv::{CALL_WAIT_MAX, Kv, Place, Reply};
+use quorate_e2e::kv::{CALL_WAIT_MAX, Kv, Place, Reply, was_not_executed};
 use quorate_e2e::wait;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -195,9 +195,8 @@ fn answer(place: Place, revision: u64, wrote: bool, found: Option<KeyValue>) -> 
 
 /// Statuses of a command say in words whether it may have been executed.
 fn outcome_of(status: &Status) -> Outcome {
-    let message = status.message();
     match status.code() {
-        Code::Unavailable if message.contains("was not executed") => Outcome::Refused,
+        Code::Unavailable if was_not_executed(status) => Outcome::Refused,
         Code::Unavailable => Outcome::Unknown,
         _ => panic!("{status}"),
     }
