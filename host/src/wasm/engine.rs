@@ -38,8 +38,8 @@ const MEMORY_RESIDENT_BYTES: usize = 128 * 1024;
 /// The same for its table.
 const TABLE_RESIDENT_BYTES: usize = 64 * 1024;
 
-/// Instances for apply. A program has one at a time, prepared, running or spent; the rest is for the
-/// other nodes of a cluster in one process, which share the module.
+/// Instances for apply. A program has one at a time, prepared, running or spent; the rest is for
+/// the other nodes of a cluster in one process, which share the module.
 const APPLY_INSTANCES_MAX: u32 = 8;
 const _: () = assert!(limits::VOTERS_MAX <= APPLY_INSTANCES_MAX as usize);
 /// Instances for queries: those that run, and a few whose reset is not done yet.

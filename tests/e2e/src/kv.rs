@@ -170,9 +170,9 @@ fn as_elsewhere(status: Status) -> Status {
 }
 
 /// Whether a connection that was ending did not take the call. Either it was still in the client's
-/// own queue, or the server's GOAWAY says that it is none of those it took (RFC 9113, 6.8): h2 gives
-/// this error to such streams alone, and a broken pipe to those that were under way. Other clients
-/// send such a call again by themselves.
+/// own queue, or the server's GOAWAY says that it is none of those it took (RFC 9113, 6.8): h2
+/// gives this error to such streams alone, and a broken pipe to those that were under way. Other
+/// clients send such a call again by themselves.
 fn was_never_taken(status: &Status) -> bool {
     let is_queued = cause::<hyper::Error>(status).is_some_and(hyper::Error::is_canceled);
     let is_gone = cause::<h2::Error>(status).is_some_and(|error| {
