@@ -25,7 +25,7 @@ use quorate_core::limits;
 use quorate_core::log::LogStore;
 use quorate_core::machine::Machine;
 use quorate_core::outcome::Fatal;
-use quorate_core::replica::{Recovered, Replica, ReplicaConfig, Status};
+use quorate_core::replica::{Bounds, Recovered, Replica, ReplicaConfig, Status};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -259,5 +259,6 @@ fn replica(
     let founders = identity.founders.iter().map(|node| RaftId::new(*node, 0)).collect();
     // The standard library's hash keys are random, which is all that is asked of a seed.
     let seed = RandomState::new().build_hasher().finish();
-    Replica::new(ReplicaConfig { id: member, founders, seed }, log, recovered)
+    let config = ReplicaConfig { id: member, founders, seed, bounds: Bounds::default() };
+    Replica::new(config, log, recovered)
 }

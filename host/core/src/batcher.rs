@@ -15,6 +15,7 @@ use std::mem;
 use std::time::Duration;
 
 use crate::batch::{Batch, Proposal};
+use crate::canary::{self, Canary};
 use crate::limits;
 
 /// What bounds a batch.
@@ -247,7 +248,9 @@ impl<W> Batcher<W> {
         let proposals = mem::take(&mut self.pending);
         self.pending_bytes = 0;
         self.blocked = false;
-        if let Some((proposal, arrived)) = self.carried.take() {
+        if let Some((proposal, arrived)) = self.carried.take()
+            && !canary::is_planted(Canary::CarriedLost)
+        {
             self.take(proposal, arrived);
             // It waited because the batch before it was full, which is load as well.
             self.blocked = true;

@@ -11,6 +11,8 @@
 //! 5. [`machine`], [`run`]: apply, with roll back of each command; [`state`]: what they change
 //! 6. [`outcome`]: what a command decided
 //!
+//! And [`canary`]: bugs to plant, to see whether they are found.
+//!
 //! What this crate deliberately does not have: a clock, threads, sockets, files. Its `Cargo.toml`
 //! names neither tokio, tonic, rocksdb nor wasmtime; time arrives as an argument.
 //! `replica` does not know `machine`: payloads are opaque bytes to consensus, and apply sees
@@ -25,6 +27,7 @@
 
 pub mod batch;
 pub mod batcher;
+pub mod canary;
 pub mod id;
 pub mod limits;
 pub mod log;

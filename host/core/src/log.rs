@@ -10,6 +10,7 @@ pub mod conformance;
 
 use raft::eraftpb;
 
+use crate::canary::{self, Canary};
 use crate::outcome::Fatal;
 
 pub use eraftpb::{ConfState, Entry, HardState};
@@ -92,8 +93,12 @@ impl LogStore for MemoryLog {
     fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
         if let Some(first) = round.entries.first() {
             check_append(first.index, self.last_index(), round.entries);
-            self.entries.truncate(Self::position(first.index).expect("indexes begin at 1"));
+            let position = Self::position(first.index).expect("indexes begin at 1");
+            let old = self.entries.split_off(position);
             self.entries.extend_from_slice(round.entries);
+            if canary::is_planted(Canary::TailKept) {
+                self.entries.extend(old.into_iter().skip(round.entries.len()));
+            }
         }
         if let Some(hard_state) = round.hard_state {
             self.hard_state.clone_from(hard_state);

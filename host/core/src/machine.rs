@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::batch::{self, Payload};
+use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
 use crate::outcome::{Fatal, Outcome};
 use crate::run::{Place, Run};
@@ -53,14 +54,18 @@ impl<P: Program> Machine<P> {
         let (outcomes, writes) = match payload {
             Payload::Empty => (Vec::new(), Writes::new()),
             Payload::Members(conf) => {
-                meta.conf = conf;
+                if !canary::is_planted(Canary::MembersForgotten) {
+                    meta.conf = conf;
+                }
                 (Vec::new(), Writes::new())
             }
             Payload::Commands(entry) => {
                 let batch = batch::decode(&entry)
                     .map_err(|error| Fatal::new(format!("decoding entry {id}"), error.into()))?;
                 // A new leader's clock may be behind the old one's; the machine's never falls.
-                meta.time_ms = meta.time_ms.max(batch.time_ms);
+                if meta.time_ms < batch.time_ms || canary::is_planted(Canary::TimeFalls) {
+                    meta.time_ms = batch.time_ms;
+                }
                 let place = Place { group: self.group, id, time_ms: meta.time_ms };
                 let count = batch.commands.len();
                 let run = Run::commands(self.state.snapshot(), place, batch.commands);
@@ -69,6 +74,9 @@ impl<P: Program> Machine<P> {
                 (outcomes, writes)
             }
         };
+        if canary::is_planted(Canary::AppliedApart) {
+            self.state.commit(writes.clone(), self.meta.clone())?;
+        }
         self.state.commit(writes, meta.clone())?;
         self.meta = meta;
         Ok(outcomes)

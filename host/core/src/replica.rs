@@ -17,6 +17,8 @@
 //! is never cut, so a snapshot message is a broken invariant.
 
 mod adapter;
+mod contract;
+mod marks;
 mod members;
 mod reads;
 mod waiters;
@@ -24,10 +26,11 @@ mod waiters;
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{EntryType, Message, MessageType};
-use raft::prelude::{ConfChangeV2, ConfState, Entry};
+use raft::prelude::{ConfChangeV2, Entry};
 use raft::{RawNode, StateRole};
 
 use crate::batch::{self, Batch, Payload};
+use crate::canary::{self, Canary};
 use crate::id::{LogId, NodeId, RaftId};
 use crate::limits;
 use crate::log::{HardState, LogStore, Persist};
@@ -37,108 +40,9 @@ use adapter::Adapter;
 use reads::Reads;
 use waiters::{Verdict, Waiters};
 
+pub use contract::{Bounds, Committed, Event, Outbox, Recovered, Refusal, ReplicaConfig, Status};
+pub use marks::{Mark, Marks};
 pub use members::Admission;
-
-/// Who this member is.
-#[derive(Clone, Debug)]
-pub struct ReplicaConfig {
-    /// This member.
-    pub id: RaftId,
-    /// The voters that the group began with.
-    pub founders: Vec<RaftId>,
-    /// Random in production, fixed in a simulation; different at every start.
-    pub seed: u64,
-}
-
-/// What the state machine knows of the log when the replica starts.
-#[derive(Clone, Debug, Default)]
-pub struct Recovered {
-    /// The last entry applied.
-    pub applied: LogId,
-    /// The members as of then; empty for the founders.
-    pub conf: Bytes,
-}
-
-/// All that can happen to a replica.
-#[derive(Debug)]
-pub enum Event<W, R> {
-    /// A tick of the clock has passed.
-    Tick,
-    /// A raft message from another member.
-    Peer {
-        /// As the other member's outbox sent it.
-        message: Bytes,
-        /// False while apply is behind: entries are then as good as lost, and sent again. All else
-        /// is heard, since a member that hears nothing would disturb the others.
-        takes_entries: bool,
-    },
-    /// A batch to propose.
-    Intake {
-        /// The commands.
-        batch: Batch<W>,
-        /// This node's clock, Unix milliseconds.
-        time_ms: u64,
-    },
-    /// Somebody wants to read what is committed by now.
-    Read(R),
-    /// The state machine has applied all entries up to this index.
-    Applied(u64),
-    /// A message to that member could not be delivered.
-    Unreachable(RaftId),
-    /// The node is about to stop: another member should lead.
-    HandOver,
-}
-
-/// Where the effects of [`Replica::advance`] go, one call for each, in order.
-pub trait Outbox<W, R> {
-    /// A raft message to another member. May be lost.
-    fn send(&mut self, to: RaftId, message: Bytes);
-    /// An entry is committed: apply it. Without holes, in the order of the log.
-    fn commit(&mut self, committed: Committed<W>);
-    /// Waiters whose commands were not committed and never will be.
-    fn refuse(&mut self, waiters: Vec<W>, refusal: Refusal);
-    /// Readers may read any state that has applied this index.
-    fn read(&mut self, readers: Vec<R>, index: Result<u64, Refusal>);
-}
-
-/// A committed entry.
-#[derive(Debug)]
-pub struct Committed<W> {
-    /// Its place.
-    pub id: LogId,
-    /// What it carries.
-    pub payload: Payload,
-    /// Who waits for the outcomes of its commands, in their order; empty on other nodes.
-    pub waiters: Vec<W>,
-}
-
-/// Why a proposal or a read was not taken. None of them was or will be executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// This member does not lead; the leader's node, if known.
-    NotLeader(Option<NodeId>),
-    /// The entry lost its place to another leader's.
-    Overwritten,
-    /// Too much is proposed and not committed, or too many reads wait.
-    Busy,
-}
-
-/// What others may know of a replica.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// The current term.
-    pub term: u64,
-    /// The leader of the term, if known.
-    pub leader: Option<RaftId>,
-    /// Whether it is this member, and has committed an entry of its term.
-    pub leads: bool,
-    /// Whether this member votes.
-    pub votes: bool,
-    /// The last index known to be committed.
-    pub committed: u64,
-    /// The last index in the log.
-    pub last: u64,
-}
 
 /// One member of one group. `W` waits for outcomes, `R` waits for read indexes.
 pub struct Replica<L: LogStore, W, R> {
@@ -149,6 +53,7 @@ pub struct Replica<L: LogStore, W, R> {
     /// What came without a use for raft: answered by the next `advance`.
     refused: Vec<(Vec<W>, Refusal)>,
     reads_refused: Vec<(Vec<R>, Refusal)>,
+    marks: Marks,
     /// The last index handed out as committed.
     handed_out: u64,
     term_seen: u64,
@@ -160,15 +65,16 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     /// belong together: a log that lost what was applied must not vote.
     pub fn new(config: ReplicaConfig, log: L, recovered: &Recovered) -> Result<Self, Fatal> {
         let adapter = Adapter::recover(log, &config, recovered)?;
+        let bounds = config.bounds;
         let raft_config = raft::Config {
             id: config.id.get(),
             election_tick: limits::ELECTION_TICKS as usize,
             heartbeat_tick: limits::HEARTBEAT_TICKS as usize,
             applied: recovered.applied.index,
-            max_size_per_msg: limits::RAFT_MESSAGE_BYTES_MAX as u64,
-            max_inflight_msgs: limits::RAFT_INFLIGHT_MESSAGES_MAX,
-            max_committed_size_per_ready: limits::COMMITTED_BYTES_PER_READY_MAX as u64,
-            max_uncommitted_size: limits::UNCOMMITTED_BYTES_MAX as u64,
+            max_size_per_msg: bounds.message_bytes_max as u64,
+            max_inflight_msgs: bounds.inflight_messages_max,
+            max_committed_size_per_ready: bounds.committed_bytes_per_ready_max as u64,
+            max_uncommitted_size: bounds.uncommitted_bytes_max as u64,
             check_quorum: true,
             pre_vote: true,
             // The crate would merge appends without regard to the size of a message.
@@ -181,14 +87,18 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         let mut replica = Self {
             raw,
             waiters: Waiters::new(),
-            reads: Reads::new(config.id, config.seed),
+            reads: Reads::new(config.id, config.seed, bounds.reads_waiting_max),
             refused: Vec::new(),
             reads_refused: Vec::new(),
+            marks: Marks::default(),
             handed_out: recovered.applied.index,
             term_seen: 0,
             leader_seen: 0,
             config,
         };
+        if replica.raw.store().has_recovered_commit() {
+            replica.marks.hit(Mark::CommitRecovered);
+        }
         replica.pin_election_timeout();
         // A group of one has nobody to wait for.
         if replica.raw.raft.prs().conf().to_conf_state().voters == [replica.config.id.get()] {
@@ -211,6 +121,11 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         }
     }
 
+    /// How often rare paths were taken.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// Commands whose fate is open.
     pub fn waiting(&self) -> usize {
         self.waiters.len()
@@ -229,6 +144,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             Event::Intake { batch, time_ms } => self.propose(batch, time_ms),
             Event::Read(reader) => {
                 if let Err(reader) = self.reads.push(reader) {
+                    self.marks.hit(Mark::ReadBusy);
                     self.reads_refused.push((vec![reader], Refusal::Busy));
                 }
             }
@@ -241,8 +157,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
 
     fn tick(&mut self) {
         self.raw.tick();
-        let expired = self.reads.tick();
+        let expired = self.reads.tick(&mut self.marks);
         if !expired.is_empty() {
+            self.marks.hit(Mark::ReadExpired);
             self.reads_refused.push((expired, Refusal::NotLeader(self.leader())));
         }
     }
@@ -262,7 +179,11 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             message.get_msg_type(),
             MessageType::MsgPropose | MessageType::MsgSnapshot | MessageType::MsgTransferLeader
         );
-        if is_ours && is_expected && !is_malformed && !is_refused {
+        if !is_ours || !is_expected || is_malformed {
+            self.marks.hit(Mark::MessageForeign);
+        } else if is_refused {
+            self.marks.hit(Mark::AppendNotTaken);
+        } else {
             // Refused messages (of an old term, from a stranger) have no further effect.
             let _ = self.raw.step(message).ok();
         }
@@ -271,8 +192,13 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     fn propose(&mut self, batch: Batch<W>, time_ms: u64) {
         let commands: Vec<_> = batch.proposals.iter().map(|proposal| &proposal.command).collect();
         let data = batch::encode(time_ms, commands.into_iter());
-        let waiters: Vec<W> = batch.proposals.into_iter().map(|proposal| proposal.waiter).collect();
+        let mut waiters: Vec<W> =
+            batch.proposals.into_iter().map(|proposal| proposal.waiter).collect();
+        if canary::is_planted(Canary::WaitersReversed) {
+            waiters.reverse();
+        }
         if self.raw.raft.state != StateRole::Leader {
+            self.marks.hit(Mark::ProposedElsewhere);
             self.refused.push((waiters, Refusal::NotLeader(self.leader())));
             return;
         }
@@ -280,14 +206,18 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.config.id.get();
+        if canary::is_planted(Canary::ProposedTwice) {
+            let _ = self.raw.propose(Vec::new(), entry.data.to_vec()).ok();
+        }
         message.set_entries(vec![entry].into());
         // Not `RawNode::propose`, which would copy the bytes.
         if self.raw.raft.step(message).is_err() {
-            let refusal = if self.raw.raft.lead_transferee.is_some() {
-                Refusal::NotLeader(None)
+            let (refusal, mark) = if self.raw.raft.lead_transferee.is_some() {
+                (Refusal::NotLeader(None), Mark::ProposedWhileHandingOver)
             } else {
-                Refusal::Busy
+                (Refusal::Busy, Mark::ProposalBusy)
             };
+            self.marks.hit(mark);
             self.refused.push((waiters, refusal));
             return;
         }
@@ -316,6 +246,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             .filter(|voter| *voter != own)
             .max_by_key(|voter| tracker.get(*voter).map_or(0, |progress| progress.matched));
         if let Some(heir) = heir {
+            self.marks.hit(Mark::HandedOver);
             self.raw.transfer_leader(heir);
         }
     }
@@ -341,19 +272,23 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         for (readers, refusal) in self.reads_refused.drain(..) {
             out.read(readers, Err(refusal));
         }
-        self.ask_for_read_index();
+        self.ask_for_read_index(out);
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
             assert!(ready.snapshot().is_empty(), "a snapshot, although no log is ever cut");
 
             send(out, ready.take_messages());
+            if canary::is_planted(Canary::PromisedBeforeSync) {
+                send(out, ready.take_persisted_messages());
+            }
 
             if ready.hs().is_some() || !ready.entries().is_empty() {
-                self.raw.mut_store().persist(Persist {
-                    hard_state: ready.hs(),
-                    entries: ready.entries(),
-                    must_sync: ready.must_sync(),
-                })?;
+                self.persist(ready.hs(), ready.entries(), ready.must_sync())?;
+            }
+            if canary::is_planted(Canary::AnsweredBeforeCommit)
+                && self.raw.raft.state == StateRole::Leader
+            {
+                self.commit(ready.entries().clone(), out)?;
             }
 
             send(out, ready.take_persisted_messages());
@@ -363,31 +298,44 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             let mut light = self.raw.advance_append(ready);
             if light.commit_index().is_some() {
                 let hard_state: HardState = self.raw.raft.hard_state();
-                self.raw.mut_store().persist(Persist {
-                    hard_state: Some(&hard_state),
-                    entries: &[],
-                    must_sync: false,
-                })?;
+                self.persist(Some(&hard_state), &[], false)?;
             }
             send(out, light.take_messages());
             self.commit(light.take_committed_entries(), out)?;
 
             for state in read_states {
-                let readers = self.reads.resolve(&state.request_ctx);
-                if !readers.is_empty() {
-                    out.read(readers, Ok(state.index));
-                }
+                self.answer_readers(&state.request_ctx, state.index, out);
             }
-            self.notice_leader();
+            self.notice_leader(out);
             self.pin_election_timeout();
-            self.ask_for_read_index();
+            self.ask_for_read_index(out);
         }
         self.check();
         Ok(())
     }
 
+    fn persist(
+        &mut self,
+        hard_state: Option<&HardState>,
+        entries: &[Entry],
+        must_sync: bool,
+    ) -> Result<(), Fatal> {
+        if entries.first().is_some_and(|first| first.index <= self.raw.store().last_index()) {
+            self.marks.hit(Mark::TailReplaced);
+        }
+        let must_sync = must_sync && !canary::is_planted(Canary::SyncSkipped);
+        let mut hard_state = hard_state.cloned();
+        if let Some(hard_state) = &mut hard_state
+            && canary::is_planted(Canary::VoteForgotten)
+        {
+            hard_state.vote = 0;
+        }
+        let round = Persist { hard_state: hard_state.as_ref(), entries, must_sync };
+        self.raw.mut_store().persist(round)
+    }
+
     /// One round for all reads that wait; the next one when it is answered.
-    fn ask_for_read_index(&mut self) {
+    fn ask_for_read_index(&mut self, out: &mut impl Outbox<W, R>) {
         let raft = &self.raw.raft;
         // Raft would drop the question silently.
         let can_answer = match raft.state {
@@ -395,36 +343,75 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             StateRole::Follower => raft.leader_id != 0,
             StateRole::Candidate | StateRole::PreCandidate => false,
         };
-        if can_answer && let Some(context) = self.reads.next_round() {
-            self.raw.read_index(context);
+        let Some(context) = can_answer.then(|| self.reads.next_round()).flatten() else { return };
+        if canary::is_planted(Canary::ReadsUnconfirmed) && raft.state == StateRole::Leader {
+            let index = raft.raft_log.committed;
+            out.read(self.reads.resolve(&context), Ok(index));
+            return;
         }
+        self.raw.read_index(context);
+    }
+
+    fn answer_readers(&mut self, context: &[u8], index: u64, out: &mut impl Outbox<W, R>) {
+        let readers = self.reads.resolve(context);
+        if readers.is_empty() {
+            self.marks.hit(Mark::ReadIndexLate);
+            return;
+        }
+        if self.raw.raft.state != StateRole::Leader {
+            self.marks.hit(Mark::ReadByFollower);
+        }
+        out.read(readers, Ok(index));
     }
 
     /// After a change of term or leader, raft has forgotten the reads that waited.
-    fn notice_leader(&mut self) {
+    fn notice_leader(&mut self, out: &mut impl Outbox<W, R>) {
         let seen = (self.raw.raft.term, self.raw.raft.leader_id);
-        if (self.term_seen, self.leader_seen) != seen {
-            (self.term_seen, self.leader_seen) = seen;
-            self.reads.restart();
+        if (self.term_seen, self.leader_seen) == seen {
+            return;
+        }
+        (self.term_seen, self.leader_seen) = seen;
+        if self.reads.restart() {
+            self.marks.hit(Mark::ReadRoundRestarted);
+        }
+        if canary::is_planted(Canary::WaitersRefusedWhenDeposed) {
+            for waiters in self.waiters.take_all() {
+                out.refuse(waiters, Refusal::NotLeader(None));
+            }
         }
     }
 
     fn commit(&mut self, entries: Vec<Entry>, out: &mut impl Outbox<W, R>) -> Result<(), Fatal> {
         for entry in entries {
             let id = LogId { term: entry.term, index: entry.index };
+            if canary::is_planted(Canary::AnsweredBeforeCommit) && id.index <= self.handed_out {
+                continue;
+            }
             assert_eq!(id.index, self.handed_out + 1, "a committed entry is skipped or repeated");
             self.handed_out = id.index;
-            let mut waiters = Vec::new();
-            for (own, verdict) in self.waiters.resolve(id) {
-                match verdict {
-                    Verdict::Committed => waiters = own,
-                    Verdict::Overwritten => out.refuse(own, Refusal::Overwritten),
-                }
-            }
+            let waiters = self.resolve_waiters(id, out);
             let payload = self.payload(entry)?;
             out.commit(Committed { id, payload, waiters });
         }
         Ok(())
+    }
+
+    /// The waiters of a committed entry; those whose entries lost their places are told so.
+    fn resolve_waiters(&mut self, committed: LogId, out: &mut impl Outbox<W, R>) -> Vec<W> {
+        let mut waiters = Vec::new();
+        for (own, verdict) in self.waiters.resolve(committed) {
+            if verdict == Verdict::Overwritten {
+                self.marks.hit(Mark::CommandOverwritten);
+                out.refuse(own, Refusal::Overwritten);
+                continue;
+            }
+            let raft = &self.raw.raft;
+            if raft.state != StateRole::Leader || raft.term != committed.term {
+                self.marks.hit(Mark::DeposedAnswered);
+            }
+            waiters = own;
+        }
+        waiters
     }
 
     fn payload(&mut self, entry: Entry) -> Result<Payload, Fatal> {
@@ -438,7 +425,8 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
                 let Ok(conf) = self.raw.apply_conf_change(&change) else {
                     return Ok(Payload::Empty);
                 };
-                Ok(Payload::Members(encode_conf(&conf)))
+                self.marks.hit(Mark::MembersChanged);
+                Ok(Payload::Members(adapter::encode_conf(conf)))
             }
             EntryType::EntryConfChange => {
                 Err(Fatal::msg("a membership change of a kind that no version proposes"))
@@ -449,6 +437,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     /// The raft crate draws this number at random, at moments of its own choosing. Setting it
     /// always, rather than when it changed, is what makes it deterministic.
     fn pin_election_timeout(&mut self) {
+        if canary::is_planted(Canary::ElectionsRandom) {
+            return;
+        }
         let raft = &mut self.raw.raft;
         let role = match raft.state {
             StateRole::Follower => 0,
@@ -469,7 +460,10 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     fn check(&self) {
         let log = &self.raw.raft.raft_log;
         assert!(log.applied <= self.handed_out, "applied what was never handed out");
-        assert!(self.handed_out <= log.committed, "handed out what is not committed");
+        assert!(
+            self.handed_out <= log.committed || canary::is_planted(Canary::AnsweredBeforeCommit),
+            "handed out what is not committed"
+        );
         assert!(log.committed <= log.last_index(), "committed what is not in the log");
         assert!(self.raw.store().last_index() >= self.handed_out, "committed what is not stored");
     }
@@ -481,10 +475,6 @@ fn send<W, R>(out: &mut impl Outbox<W, R>, messages: Vec<Message>) {
         let bytes = message.write_to_bytes().expect("a raft message always encodes");
         out.send(to, bytes.into());
     }
-}
-
-fn encode_conf(conf: &ConfState) -> Bytes {
-    conf.write_to_bytes().expect("a conf state always encodes").into()
 }
 
 #[cfg(test)]

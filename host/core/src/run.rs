@@ -11,6 +11,7 @@ use std::vec;
 use bytes::Bytes;
 
 use crate::batch::Command;
+use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
 use crate::limits;
 use crate::outcome::{Fatal, Outcome, Rejection};
@@ -155,6 +156,7 @@ impl Run {
                 self.entry_reply_bytes += reply.len();
                 self.entry_write_bytes += self.call_write_bytes;
             }
+            Err(_) if canary::is_planted(Canary::RollBackSkipped) => {}
             Err(_) => self.roll_back(),
         }
         self.undo.clear();
@@ -164,6 +166,9 @@ impl Run {
     }
 
     fn roll_back(&mut self) {
+        if canary::is_planted(Canary::RollBackInOrder) {
+            self.undo.reverse();
+        }
         while let Some((key, before)) = self.undo.pop() {
             match before {
                 Before::Written(value) => self.overlay.insert(key, value),
@@ -285,6 +290,7 @@ fn merge<'a>(
         {
             let shadows = **own == *key;
             match written {
+                None if shadows && canary::is_planted(Canary::DeletedShown) => break,
                 None => deleted += 1,
                 Some(written) if visit(own, written).is_break() => {
                     ended = true;
@@ -313,6 +319,7 @@ fn merge<'a>(
 /// A number for each command, from its place alone: `SplitMix64`'s output function (Steele, Lea,
 /// Flood 2014) over the place's parts.
 fn seed(group: GroupId, id: LogId, position: u32) -> u64 {
+    let position = if canary::is_planted(Canary::SeedRepeated) { 0 } else { position };
     let mix = |seed: u64, part: u64| {
         let mut z = (seed ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

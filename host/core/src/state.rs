@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 use imbl::OrdMap;
 
+use crate::canary::{self, Canary};
 use crate::id::LogId;
 use crate::outcome::Fatal;
 
@@ -106,6 +107,7 @@ impl StateStore for MemoryState {
         for (key, value) in writes {
             match value {
                 Some(value) => pairs.insert(key, value),
+                None if canary::is_planted(Canary::DeletionsLost) => None,
                 None => pairs.remove(&key),
             };
         }

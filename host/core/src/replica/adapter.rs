@@ -13,6 +13,7 @@ use crate::outcome::Fatal;
 pub(super) struct Adapter<L> {
     log: L,
     conf: ConfState,
+    recovered_commit: bool,
 }
 
 impl<L: LogStore> Adapter<L> {
@@ -46,16 +47,22 @@ impl<L: LogStore> Adapter<L> {
                 hard_state.commit
             )));
         }
-        if hard_state.commit < applied.index {
+        let recovered_commit = hard_state.commit < applied.index;
+        if recovered_commit {
             hard_state.commit = applied.index;
             log.persist(Persist { hard_state: Some(&hard_state), entries: &[], must_sync: true })?;
         }
         let conf = decode_conf(&recovered.conf, config)?;
-        Ok(Self { log, conf })
+        Ok(Self { log, conf, recovered_commit })
     }
 
     pub(super) fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
         self.log.persist(round)
+    }
+
+    /// Whether the state was ahead of the log's commit index.
+    pub(super) fn has_recovered_commit(&self) -> bool {
+        self.recovered_commit
     }
 
     pub(super) fn last_index(&self) -> u64 {
@@ -71,6 +78,16 @@ fn decode_conf(conf: &Bytes, config: &ReplicaConfig) -> Result<ConfState, Fatal>
     }
     ConfState::parse_from_bytes(conf)
         .map_err(|error| Fatal::new("decoding the group's members", error.into()))
+}
+
+/// Members in one order on all nodes: raft keeps them in a hash table, whose order is that of their
+/// coming and, after a restart, another. What is in the replicated state must be equal.
+pub(super) fn encode_conf(mut conf: ConfState) -> Bytes {
+    conf.voters.sort_unstable();
+    conf.learners.sort_unstable();
+    conf.voters_outgoing.sort_unstable();
+    conf.learners_next.sort_unstable();
+    conf.write_to_bytes().expect("a conf state always encodes").into()
 }
 
 fn storage_error(fatal: Fatal) -> raft::Error {
@@ -110,5 +127,23 @@ impl<L: LogStore> Storage for Adapter<L> {
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         // Never asked for: every follower can be served from index 1 on.
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the simulator: a member that had restarted wrote the same members in another order.
+    #[test]
+    fn members_are_encoded_in_one_order() {
+        let conf = |voters: &[u64], learners: &[u64]| {
+            let mut conf = ConfState::default();
+            conf.set_voters(voters.to_vec());
+            conf.set_learners(learners.to_vec());
+            encode_conf(conf)
+        };
+        assert_eq!(conf(&[3, 1, 2], &[9, 7]), conf(&[1, 2, 3], &[7, 9]));
+        assert_ne!(conf(&[1, 2], &[3]), conf(&[1, 2, 3], &[]));
     }
 }

@@ -10,7 +10,7 @@
 use raft::StateRole;
 use raft::prelude::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
-use super::Replica;
+use super::{Mark, Replica};
 use crate::id::{NodeId, RaftId};
 use crate::log::LogStore;
 
@@ -42,6 +42,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             return Admission::Admitted;
         }
         if !self.config.founders.iter().any(|founder| founder.node() == member.node()) {
+            self.marks.hit(Mark::AdmissionRefused);
             return Admission::Refused;
         }
         let incarnations: Vec<RaftId> = conf
@@ -52,6 +53,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             .filter(|id| id.node() == member.node() && *id != member)
             .collect();
         if incarnations.iter().any(|other| other.incarnation() > member.incarnation()) {
+            self.marks.hit(Mark::AdmissionRefused);
             return Admission::Refused;
         }
         let (kind, id) = if let Some(old) = incarnations.first() {

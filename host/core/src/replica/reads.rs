@@ -6,6 +6,8 @@
 
 use std::mem;
 
+use super::marks::{Mark, Marks};
+use crate::canary::{self, Canary};
 use crate::id::RaftId;
 use crate::limits;
 
@@ -16,6 +18,7 @@ const PATIENCE_TICKS_MAX: u32 = limits::ELECTION_TICKS;
 pub(super) struct Reads<R> {
     member: RaftId,
     start: u64,
+    waiting_max: usize,
     rounds: u64,
     queued: Vec<Waiting<R>>,
     round: Option<Round<R>>,
@@ -34,10 +37,11 @@ struct Round<R> {
 }
 
 impl<R> Reads<R> {
-    pub(super) fn new(member: RaftId, start: u64) -> Self {
+    pub(super) fn new(member: RaftId, start: u64, waiting_max: usize) -> Self {
         Self {
             member,
             start,
+            waiting_max,
             rounds: 0,
             queued: Vec::new(),
             round: None,
@@ -48,7 +52,7 @@ impl<R> Reads<R> {
     /// Takes a reader, or hands it back when too many wait.
     pub(super) fn push(&mut self, reader: R) -> Result<(), R> {
         let asked = self.round.as_ref().map_or(0, |round| round.waiting.len());
-        if self.queued.len() + asked >= limits::READS_WAITING_MAX {
+        if self.queued.len() + asked >= self.waiting_max {
             return Err(reader);
         }
         self.queued.push(Waiting { reader, age_ticks: 0 });
@@ -61,7 +65,8 @@ impl<R> Reads<R> {
             return None;
         }
         self.rounds += 1;
-        let parts = [self.member.get(), self.start, self.rounds];
+        let round = if canary::is_planted(Canary::ReadContextReused) { 0 } else { self.rounds };
+        let parts = [self.member.get(), self.start, round];
         let context: Vec<u8> = parts.iter().flat_map(|part| part.to_be_bytes()).collect();
         let waiting = mem::take(&mut self.queued);
         self.round = Some(Round { context: context.clone(), waiting, age_ticks: 0 });
@@ -77,20 +82,22 @@ impl<R> Reads<R> {
         round.waiting.into_iter().map(|waiting| waiting.reader).collect()
     }
 
-    /// The round under way will not be answered: its readers wait for the next one.
-    pub(super) fn restart(&mut self) {
-        if let Some(round) = self.round.take() {
-            let later = mem::replace(&mut self.queued, round.waiting);
-            self.queued.extend(later);
-        }
+    /// The round under way will not be answered: its readers wait for the next one. False if there
+    /// was none.
+    pub(super) fn restart(&mut self) -> bool {
+        let Some(round) = self.round.take() else { return false };
+        let later = mem::replace(&mut self.queued, round.waiting);
+        self.queued.extend(later);
+        true
     }
 
     /// Counts time; returns the readers that have waited for too long.
-    pub(super) fn tick(&mut self) -> Vec<R> {
+    pub(super) fn tick(&mut self, marks: &mut Marks) -> Vec<R> {
         if let Some(round) = &mut self.round {
             round.age_ticks += 1;
             if round.age_ticks >= self.patience_ticks {
                 self.patience_ticks = (self.patience_ticks * 2).min(PATIENCE_TICKS_MAX);
+                marks.hit(Mark::ReadAskedAgain);
                 self.restart();
             }
         }
@@ -113,7 +120,7 @@ mod tests {
     use crate::id::NodeId;
 
     fn reads() -> Reads<u32> {
-        Reads::new(RaftId::new(NodeId::new(1).unwrap(), 0), 7)
+        Reads::new(RaftId::new(NodeId::new(1).unwrap(), 0), 7, limits::READS_WAITING_MAX)
     }
 
     #[test]
@@ -138,7 +145,7 @@ mod tests {
         reads.push(1).unwrap();
         let first = reads.next_round().unwrap();
         for _ in 0..PATIENCE_TICKS_MIN {
-            assert!(reads.tick().is_empty());
+            assert!(reads.tick(&mut Marks::default()).is_empty());
         }
         let second = reads.next_round().unwrap();
         assert_ne!(first, second);
@@ -162,7 +169,8 @@ mod tests {
     fn a_read_is_refused_after_a_while() {
         let mut reads = reads();
         reads.push(1).unwrap();
-        let expired: Vec<_> = (0..=limits::READ_TICKS_MAX).flat_map(|_| reads.tick()).collect();
+        let expired: Vec<_> =
+            (0..=limits::READ_TICKS_MAX).flat_map(|_| reads.tick(&mut Marks::default())).collect();
         assert_eq!(expired, [1]);
         assert_eq!(reads.next_round(), None);
     }

@@ -54,8 +54,12 @@ struct Group {
 }
 
 fn start(id: RaftId, founders: u32, log: MemoryLog) -> Member {
-    let config =
-        ReplicaConfig { id, founders: (1..=founders).map(member).collect(), seed: id.get() };
+    let config = ReplicaConfig {
+        id,
+        founders: (1..=founders).map(member).collect(),
+        seed: id.get(),
+        bounds: Bounds::default(),
+    };
     let replica = Replica::new(config, log, &Recovered::default()).unwrap();
     Member { replica, effects: Effects::default() }
 }
@@ -322,7 +326,12 @@ fn log_with(entries: &[Entry], commit: u64) -> MemoryLog {
 }
 
 fn restart(log: MemoryLog, applied: LogId) -> Result<Replica<MemoryLog, Waiter, Reader>, Fatal> {
-    let config = ReplicaConfig { id: member(1), founders: (1..=3).map(member).collect(), seed: 1 };
+    let config = ReplicaConfig {
+        id: member(1),
+        founders: (1..=3).map(member).collect(),
+        seed: 1,
+        bounds: Bounds::default(),
+    };
     Replica::new(config, log, &Recovered { applied, conf: Bytes::new() })
 }
 

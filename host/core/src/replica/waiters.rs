@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::canary::{self, Canary};
 use crate::id::LogId;
 
 /// What became of a proposed entry.
@@ -37,22 +38,31 @@ impl<W> Waiters<W> {
         self.queue.push_back((id, waiters));
     }
 
+    /// All that wait, whatever becomes of them: for a planted bug.
+    pub(super) fn take_all(&mut self) -> Vec<Vec<W>> {
+        self.queue.drain(..).map(|(_, waiters)| waiters).collect()
+    }
+
     /// Everything that `committed` decides: its own waiters, and those whose places it proves lost.
+    /// These are the places before it, and those behind it of earlier terms: terms never fall along
+    /// the log, so nothing of an earlier term can follow. So a deposed leader's callers learn of it
+    /// as soon as the next leader has committed anything.
     pub(super) fn resolve(&mut self, committed: LogId) -> Vec<(Vec<W>, Verdict)> {
         let mut decided = Vec::new();
         // Indexes need not rise along the queue (see `push`), and it is short: look at all of it
         // only when its front is not past the committed entry.
-        if self.queue.front().is_none_or(|(id, _)| id.index > committed.index) {
-            let stale = |(id, _): &(LogId, Vec<W>)| id.index <= committed.index;
-            if !self.queue.iter().any(stale) {
-                return decided;
-            }
+        let is_decided = |id: LogId| id.index <= committed.index || id.term < committed.term;
+        if !self.queue.front().is_some_and(|(id, _)| is_decided(*id))
+            && !self.queue.iter().any(|(id, _)| is_decided(*id))
+        {
+            return decided;
         }
         let mut rest = VecDeque::with_capacity(self.queue.len());
         for (id, waiters) in self.queue.drain(..) {
-            if id == committed {
+            let by_index = canary::is_planted(Canary::WaitersMatchedByIndex);
+            if id == committed || by_index && id.index == committed.index {
                 decided.push((waiters, Verdict::Committed));
-            } else if id.index <= committed.index {
+            } else if is_decided(id) {
                 decided.push((waiters, Verdict::Overwritten));
             } else {
                 rest.push_back((id, waiters));
@@ -90,14 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn one_commit_overwrites_all_that_waited_before_it() {
+    fn one_commit_overwrites_all_that_waited_before_it_and_all_of_earlier_terms() {
         let mut waiters = Waiters::new();
         waiters.push(id(1, 5), vec!['a']);
         waiters.push(id(1, 7), vec!['b']);
         // Deposed, elected again with a shorter log, and proposing at an old place.
         waiters.push(id(3, 6), vec!['c']);
         let decided = waiters.resolve(id(3, 6));
-        assert_eq!(decided, [(vec!['a'], Verdict::Overwritten), (vec!['c'], Verdict::Committed)]);
-        assert_eq!(waiters.resolve(id(3, 7)), [(vec!['b'], Verdict::Overwritten)]);
+        let overwritten = |waiter| (vec![waiter], Verdict::Overwritten);
+        let expected = [overwritten('a'), overwritten('b'), (vec!['c'], Verdict::Committed)];
+        assert_eq!(decided, expected);
+        assert_eq!(waiters.len(), 0);
     }
 }

@@ -1,0 +1,124 @@
+//! Planted bugs. A test that cannot fail is worth nothing: with the feature `canary`, the simulator
+//! chooses one of these at run time and must find it.
+//!
+//! Without the feature nothing is planted, and the compiler removes every trace. Each is a mistake
+//! that systems of this kind have been found with.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! canaries {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// A planted bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Canary {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Canary {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Its name, as on a command line.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+canaries! {
+    /// Entries and votes are written, but not synced.
+    SyncSkipped = "sync-skipped",
+    /// Votes and acknowledgements leave before what they promise is durable.
+    PromisedBeforeSync = "promised-before-sync",
+    /// A leader hands out entries as committed as soon as it has written them itself.
+    AnsweredBeforeCommit = "answered-before-commit",
+    /// A vote is not part of what is made durable.
+    VoteForgotten = "vote-forgotten",
+    /// A leader serves reads without asking whether it still leads.
+    ReadsUnconfirmed = "reads-unconfirmed",
+    /// Each try to get a read index uses the same context.
+    ReadContextReused = "read-context-reused",
+    /// A leader that is deposed tells all that wait that they were refused.
+    WaitersRefusedWhenDeposed = "waiters-refused-when-deposed",
+    /// Waiters are matched by index alone, not by term.
+    WaitersMatchedByIndex = "waiters-matched-by-index",
+    /// The log keeps an old tail behind newer entries.
+    TailKept = "tail-kept",
+    /// A batch is proposed twice.
+    ProposedTwice = "proposed-twice",
+    /// Outcomes reach the waiters of a batch in another order.
+    WaitersReversed = "waiters-reversed",
+    /// The command that did not fit a batch is gone.
+    CarriedLost = "carried-lost",
+    /// The applied index is committed after the writes, not with them.
+    AppliedApart = "applied-apart",
+    /// The machine's state forgets the group's members.
+    MembersForgotten = "members-forgotten",
+    /// A rejected command keeps its writes.
+    RollBackSkipped = "roll-back-skipped",
+    /// A rejected command is undone from its first write to its last.
+    RollBackInOrder = "roll-back-in-order",
+    /// Scans show what commands of the same entry have deleted.
+    DeletedShown = "deleted-shown",
+    /// The machine's time is the leader's clock, even if that is behind.
+    TimeFalls = "time-falls",
+    /// All commands of an entry get the same seed.
+    SeedRepeated = "seed-repeated",
+    /// Elections time out by the raft crate's own random numbers.
+    ElectionsRandom = "elections-random",
+    /// The state keeps what a command has deleted.
+    DeletionsLost = "deletions-lost",
+}
+
+impl fmt::Display for Canary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Canary {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.iter().find(|canary| canary.name() == name);
+        found.copied().ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|canary| canary.name()).collect();
+            format!("no canary has that name; there are {}", names.join(", "))
+        })
+    }
+}
+
+/// Whether this bug is planted.
+#[cfg(not(feature = "canary"))]
+pub(crate) const fn is_planted(_: Canary) -> bool {
+    false
+}
+
+#[cfg(feature = "canary")]
+mod planted {
+    use std::cell::Cell;
+
+    use super::Canary;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Canary>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug for all that this thread runs from here on, or removes it.
+    pub fn plant(canary: Option<Canary>) {
+        PLANTED.set(canary);
+    }
+
+    pub(crate) fn is_planted(canary: Canary) -> bool {
+        PLANTED.get() == Some(canary)
+    }
+}
+
+#[cfg(feature = "canary")]
+pub(crate) use planted::is_planted;
+#[cfg(feature = "canary")]
+pub use planted::plant;

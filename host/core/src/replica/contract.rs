@@ -1,0 +1,138 @@
+//! What goes into a replica and what comes out of it.
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, Payload};
+use crate::id::{LogId, NodeId, RaftId};
+use crate::limits;
+
+/// Who this member is.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// This member.
+    pub id: RaftId,
+    /// The voters that the group began with.
+    pub founders: Vec<RaftId>,
+    /// Random in production, fixed in a simulation; different at every start.
+    pub seed: u64,
+    /// What bounds its queues and messages.
+    pub bounds: Bounds,
+}
+
+/// What bounds a replica's queues and messages. The default is [`limits`]; smaller ones let a test
+/// reach paths that take gigabytes else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// See [`limits::RAFT_MESSAGE_BYTES_MAX`].
+    pub message_bytes_max: usize,
+    /// See [`limits::RAFT_INFLIGHT_MESSAGES_MAX`].
+    pub inflight_messages_max: usize,
+    /// See [`limits::COMMITTED_BYTES_PER_READY_MAX`].
+    pub committed_bytes_per_ready_max: usize,
+    /// See [`limits::UNCOMMITTED_BYTES_MAX`].
+    pub uncommitted_bytes_max: usize,
+    /// See [`limits::READS_WAITING_MAX`].
+    pub reads_waiting_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: limits::RAFT_MESSAGE_BYTES_MAX,
+            inflight_messages_max: limits::RAFT_INFLIGHT_MESSAGES_MAX,
+            committed_bytes_per_ready_max: limits::COMMITTED_BYTES_PER_READY_MAX,
+            uncommitted_bytes_max: limits::UNCOMMITTED_BYTES_MAX,
+            reads_waiting_max: limits::READS_WAITING_MAX,
+        }
+    }
+}
+
+/// What the state machine knows of the log when the replica starts.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The last entry applied.
+    pub applied: LogId,
+    /// The members as of then; empty for the founders.
+    pub conf: Bytes,
+}
+
+/// All that can happen to a replica.
+#[derive(Debug)]
+pub enum Event<W, R> {
+    /// A tick of the clock has passed.
+    Tick,
+    /// A raft message from another member.
+    Peer {
+        /// As the other member's outbox sent it.
+        message: Bytes,
+        /// False while apply is behind: entries are then as good as lost, and sent again. All else
+        /// is heard, since a member that hears nothing would disturb the others.
+        takes_entries: bool,
+    },
+    /// A batch to propose.
+    Intake {
+        /// The commands.
+        batch: Batch<W>,
+        /// This node's clock, Unix milliseconds.
+        time_ms: u64,
+    },
+    /// Somebody wants to read what is committed by now.
+    Read(R),
+    /// The state machine has applied all entries up to this index.
+    Applied(u64),
+    /// A message to that member could not be delivered.
+    Unreachable(RaftId),
+    /// The node is about to stop: another member should lead.
+    HandOver,
+}
+
+/// Where the effects of [`Replica::advance`] go, one call for each, in order.
+pub trait Outbox<W, R> {
+    /// A raft message to another member. May be lost.
+    fn send(&mut self, to: RaftId, message: Bytes);
+    /// An entry is committed: apply it. Without holes, in the order of the log.
+    fn commit(&mut self, committed: Committed<W>);
+    /// Waiters whose commands were not committed and never will be.
+    fn refuse(&mut self, waiters: Vec<W>, refusal: Refusal);
+    /// Readers may read any state that has applied this index.
+    fn read(&mut self, readers: Vec<R>, index: Result<u64, Refusal>);
+}
+
+/// A committed entry.
+#[derive(Debug)]
+pub struct Committed<W> {
+    /// Its place.
+    pub id: LogId,
+    /// What it carries.
+    pub payload: Payload,
+    /// Who waits for the outcomes of its commands, in their order; empty on other nodes.
+    pub waiters: Vec<W>,
+}
+
+/// Why a proposal or a read was not taken. None of them was or will be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This member does not lead; the leader's node, if known.
+    NotLeader(Option<NodeId>),
+    /// The entry lost its place to another leader's.
+    Overwritten,
+    /// Too much is proposed and not committed, or too many reads wait.
+    Busy,
+}
+
+/// What others may know of a replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The current term.
+    pub term: u64,
+    /// The leader of the term, if known.
+    pub leader: Option<RaftId>,
+    /// Whether it is this member, and has committed an entry of its term.
+    pub leads: bool,
+    /// Whether this member votes.
+    pub votes: bool,
+    /// The last index known to be committed.
+    pub committed: u64,
+    /// The last index in the log.
+    pub last: u64,
+}
