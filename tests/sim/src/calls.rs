@@ -1,0 +1,133 @@
+//! Clients and their calls: what they ask for, and what they saw.
+
+use std::fmt;
+
+use quorate_core::id::LogId;
+use quorate_core::outcome::Rejection;
+
+use crate::plan::{Plan, stream};
+use crate::request::{End, Reply, Request, Script, Step, StepKind};
+use crate::time::Time;
+
+/// What became of a call, as its client knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Nothing yet.
+    Pending,
+    /// It was decided there.
+    Answered(LogId, Result<Reply, Rejection>),
+    /// It was surely not executed.
+    Refused,
+    /// It may have been executed, or may be later.
+    Unknown,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pending => f.write_str("pending"),
+            Self::Answered(id, Ok(reply)) => write!(f, "{reply}, entry {id}"),
+            Self::Answered(id, Err(rejection)) => write!(f, "rejected ({rejection}), entry {id}"),
+            Self::Refused => f.write_str("refused"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whose it is.
+    pub client: u32,
+    /// The node that was called.
+    pub node: u32,
+    /// What was asked for.
+    pub request: Request,
+    /// When it began.
+    pub begun: Time,
+    /// When its client knew what it knows.
+    pub ended: Time,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A client: one call at a time, on the node that served it last.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) node: u32,
+    /// The revision of each register that it saw last.
+    revisions: Vec<u64>,
+}
+
+impl Client {
+    pub(crate) fn new(seed: u64, number: u32) -> Self {
+        let rng = stream(seed, &format!("client {number}"));
+        Self { rng, node: 0, revisions: Vec::new() }
+    }
+
+    /// What it saw of a register.
+    pub(crate) fn learn(&mut self, request: &Request, reply: &Reply) {
+        let (Request::Put(key, ..) | Request::Cas(key, ..) | Request::Get(key)) = request else {
+            return;
+        };
+        let Reply::Register { revision, wrote, found } = reply else { return };
+        let seen = found.as_ref().map_or(0, |found| found.mod_revision);
+        if let Some(known) = self.revisions.get_mut(*key as usize) {
+            *known = if *wrote { *revision } else { seen };
+        }
+    }
+
+    /// What it asks for next.
+    pub(crate) fn next(&mut self, call: u64, plan: &Plan) -> Request {
+        self.revisions.resize(plan.keys as usize, 0);
+        if self.rng.u32(0..100) < plan.scripts_percent {
+            return Request::Script(script(&mut self.rng, call));
+        }
+        let key = self.rng.u32(0..plan.keys);
+        if self.rng.u32(0..100) < plan.reads_percent {
+            return Request::Get(key);
+        }
+        if self.rng.bool() {
+            Request::Cas(key, self.revisions[key as usize], call)
+        } else {
+            let padding = if self.rng.bool() { 0 } else { self.rng.u16(0..300) };
+            Request::Put(key, call, padding)
+        }
+    }
+}
+
+/// Keys are few, so that steps meet: in one script, in one entry, and over entries.
+fn script_key(rng: &mut fastrand::Rng) -> Vec<u8> {
+    vec![b's', rng.u8(b'a'..b'g')]
+}
+
+fn script(rng: &mut fastrand::Rng, call: u64) -> Script {
+    use StepKind::{Delete, DeleteRange, Get, Put, PutTooLong, Scan, ScanBack, Stamp};
+    let mut steps = Vec::new();
+    for _ in 0..rng.u32(1..7) {
+        let kinds = [Put, Put, Put, Delete, Delete, DeleteRange, Get, Scan, ScanBack];
+        let kind = kinds[rng.usize(0..kinds.len())];
+        let key = script_key(rng);
+        let value = match kind {
+            DeleteRange | Scan | ScanBack => script_key(rng),
+            _ => call.to_le_bytes().to_vec(),
+        };
+        steps.push(Step { kind: kind.into(), key, value });
+    }
+    let of = |kind: StepKind| Step { kind: kind.into(), ..Step::default() };
+    if rng.bool() {
+        steps.push(of(Stamp));
+    }
+    let end = match rng.u32(0..12) {
+        0 | 1 => End::Reject,
+        2 => End::Trap,
+        3 => End::Fuel,
+        4 => {
+            steps.push(of(PutTooLong));
+            End::Reply
+        }
+        _ => End::Reply,
+    };
+    Script { call, steps, end: end.into() }
+}

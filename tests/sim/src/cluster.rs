@@ -1,0 +1,393 @@
+//! The cluster: nodes, the network between them, their clients, and the one queue of events that
+//! all of it runs from.
+//!
+//! 1. `process`: what a node consists of while it runs
+//! 2. `round`: the stages of a node, driven as the host drives them
+//! 3. `life`: how processes begin and end
+//! 4. `clients`: calls, their way to the leader, and what is told
+//! 5. `faults`: what goes wrong
+//! 6. `finish`: healing, and what must then come to pass
+//! 7. `hand`: the same by hand, for stories
+
+mod clients;
+mod faults;
+mod finish;
+mod hand;
+mod life;
+mod process;
+mod round;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate::wasm::Module;
+use quorate_core::id::{NodeId, RaftId};
+use quorate_core::replica::Status;
+
+use crate::calls::{Call, Client};
+use crate::disk::{Disk, Incident, SharedDisk};
+use crate::fault::{Kind, Ledger, Unsynced};
+use crate::net::Net;
+use crate::oracle::{Checked, Oracle, Violation};
+use crate::plan::{Plan, stream};
+use crate::state::SimState;
+use crate::tally::{self, Tally};
+use crate::time::{MS, Time};
+use crate::trace::Trace;
+
+use process::{Decision, Effect, Packet, Process};
+
+/// A tick of a clock that is right.
+const TICK: Time = 100 * MS;
+/// Messages that wait for a node; more are lost.
+const INBOX_MAX: usize = 4096;
+/// Events of one simulation: a loop that never ends is a fault of its own.
+const EVENTS_MAX: u64 = 3_000_000;
+
+/// What happens next.
+#[derive(Debug)]
+enum Event {
+    Tick(u32, u32),
+    /// A stage of a node is free again.
+    Wake(u32, u32),
+    /// What consensus wrote is durable, and all that followed from it has taken place.
+    Synced(u32, u32),
+    Effect(u32, u32, Box<Effect>),
+    Decided(u32, u32, Box<Decision>),
+    Arrive(u32, u32, Box<Packet>),
+    Crash(u32, u32, Unsynced),
+    Start(u32),
+    Join(u32, u32),
+    Begin(usize),
+    End(usize),
+    Call(u32),
+    GiveUp(u64),
+}
+
+/// A node over all its processes.
+struct Node {
+    number: u32,
+    incarnation: u32,
+    /// What its earlier incarnations had in their logs, as hashes.
+    forgotten: Vec<(RaftId, Vec<u64>)>,
+    /// Counts its processes; what belongs to an earlier one is void.
+    life: u32,
+    disk: SharedDisk,
+    state: Arc<SimState>,
+    process: Option<Process>,
+    /// While down, when it is due to start.
+    starts_at: Option<Time>,
+    pauses: u32,
+    /// What it would have done while it was paused.
+    deferred: Vec<Event>,
+    clock_offset_ms: i64,
+    freezes: u32,
+    /// What its clock showed when it froze.
+    frozen_at: Option<Time>,
+    slow_apply_us: Time,
+    /// It crashes after so many effects of its next round.
+    armed: Option<(u8, Unsynced)>,
+    /// Crashes that are still to come, soon after each start.
+    crash_loop: u8,
+    /// A fault of its disk that will end its process.
+    has_failed: Option<Incident>,
+    /// Its log on disk is damaged, and it does not know it yet.
+    has_rotted: bool,
+    /// Its log in memory is about to end with its process.
+    will_forget: bool,
+    /// It stays down for good.
+    is_lost: bool,
+    rng: fastrand::Rng,
+}
+
+/// A simulated cluster.
+pub struct Cluster {
+    /// What it was made from.
+    pub plan: Plan,
+    /// What happened.
+    pub trace: Trace,
+    /// What went wrong, and what was recovered from.
+    pub ledger: Ledger,
+    /// All calls of all clients.
+    pub calls: Vec<Call>,
+    pub(crate) oracle: Oracle,
+    pub(crate) now: Time,
+    marks: Tally,
+    module: Option<Arc<Module>>,
+    queue: BTreeMap<(Time, u64), Event>,
+    scheduled: u64,
+    nodes: Vec<Node>,
+    net: Net,
+    held: Vec<(u32, u32, Packet)>,
+    clients: Vec<Client>,
+    rng: fastrand::Rng,
+    /// No new calls, no new faults.
+    is_healing: bool,
+}
+
+impl Cluster {
+    /// A cluster whose nodes have just started. `module` is the plugin, for plans that run it.
+    pub fn new(plan: Plan, module: Option<&Arc<Module>>, is_traced: bool) -> Checked<Self> {
+        let seed = plan.seed;
+        let nodes = (1..=plan.nodes).map(|number| Node::new(number, &plan)).collect();
+        let mut cluster = Self {
+            trace: Trace::new(is_traced),
+            ledger: Ledger::default(),
+            calls: Vec::new(),
+            oracle: Oracle::default(),
+            now: 0,
+            marks: tally::none(),
+            module: module.filter(|_| plan.is_wasm).cloned(),
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            nodes,
+            net: Net::new(plan.nodes, stream(seed, "network")),
+            held: Vec::new(),
+            clients: (0..plan.clients).map(|number| Client::new(seed, number)).collect(),
+            rng: stream(seed, "cluster"),
+            is_healing: false,
+            plan,
+        };
+        for number in 1..=cluster.plan.nodes {
+            cluster.start(number)?;
+            if cluster.plan.skews_permille[number as usize - 1] != 0 {
+                cluster.ledger.fire(Kind::ClockSkew, number);
+            }
+        }
+        for index in 0..cluster.plan.episodes.len() {
+            cluster.schedule(cluster.plan.episodes[index].at, Event::Begin(index));
+        }
+        for client in 0..cluster.plan.clients {
+            cluster.schedule(TICK * Time::from(client + 1), Event::Call(client));
+        }
+        Ok(cluster)
+    }
+
+    fn schedule(&mut self, at: Time, event: Event) {
+        self.scheduled += 1;
+        self.queue.insert((at.max(self.now), self.scheduled), event);
+    }
+
+    fn node(&mut self, number: u32) -> &mut Node {
+        &mut self.nodes[number as usize - 1]
+    }
+
+    /// Runs all events up to a moment.
+    pub fn run_until(&mut self, until: Time) -> Checked {
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > until {
+                break;
+            }
+            let ((at, _), event) = entry.remove_entry();
+            self.now = at;
+            self.happen(event)?;
+            if self.trace.events() > EVENTS_MAX {
+                return Err(Violation::new("a run ends", format!("{EVENTS_MAX} events")));
+            }
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) -> Checked {
+        let place = match &event {
+            Event::Tick(node, life)
+            | Event::Wake(node, life)
+            | Event::Synced(node, life)
+            | Event::Effect(node, life, _)
+            | Event::Decided(node, life, _)
+            | Event::Join(node, life) => Some((*node, *life)),
+            _ => None,
+        };
+        if let Some((number, life)) = place {
+            let node = self.node(number);
+            if node.life != life || node.process.is_none() {
+                // It belongs to a process that has ended.
+                return Ok(());
+            }
+            if node.pauses > 0 {
+                node.deferred.push(event);
+                return Ok(());
+            }
+        }
+        match event {
+            Event::Tick(node, _) => self.tick(node),
+            Event::Wake(node, _) => self.pump(node),
+            Event::Synced(node, _) => self.synced(node),
+            Event::Effect(node, _, effect) => {
+                self.execute(node, *effect)?;
+                self.pump(node)
+            }
+            Event::Decided(node, _, decision) => self.decided(node, *decision),
+            Event::Arrive(from, to, packet) => self.arrive(from, to, *packet),
+            Event::Crash(node, life, unsynced) => {
+                if self.node(node).life == life {
+                    self.crash(node, unsynced)
+                } else {
+                    Ok(())
+                }
+            }
+            Event::Start(node) => self.start_if_due(node),
+            Event::Join(node, _) => {
+                self.join(node);
+                Ok(())
+            }
+            Event::Begin(index) => self.begin(index),
+            Event::End(index) => {
+                self.end(index);
+                Ok(())
+            }
+            Event::Call(client) => self.client_calls(client),
+            Event::GiveUp(call) => self.give_up(call),
+        }
+    }
+
+    /// Sends a packet, as far as the network lets it.
+    fn transmit(&mut self, from: u32, to: u32, packet: Packet) {
+        use crate::net::Fate;
+        match self.net.fate(self.now, from, to) {
+            Fate::Cut => self.not_delivered(from, &packet),
+            Fate::Lost => self.ledger.fire(Kind::Loss, 0),
+            Fate::Held => self.held.push((from, to, packet)),
+            Fate::Arrives(arrival) => {
+                if arrival.is_reordered {
+                    self.ledger.fire(Kind::Reorder, 0);
+                }
+                if arrival.is_delayed {
+                    self.ledger.fire(Kind::Delay, 0);
+                }
+                if let Some(again_at) = arrival.again_at
+                    && matches!(packet, Packet::Raft(..) | Packet::Admit(_))
+                {
+                    self.ledger.fire(Kind::Duplicate, 0);
+                    let again = Event::Arrive(from, to, Box::new(packet.clone()));
+                    self.schedule(again_at, again);
+                }
+                self.schedule(arrival.at, Event::Arrive(from, to, Box::new(packet)));
+            }
+        }
+    }
+
+    /// Sometimes a sender notices, as when a connection is refused.
+    fn not_delivered(&mut self, from: u32, packet: &Packet) {
+        let Packet::Raft(member, _) = packet else { return };
+        let notices = self.rng.u32(0..4) == 0;
+        if let Some(process) = &mut self.node(from).process
+            && notices
+        {
+            process.unreachable.push(*member);
+        }
+    }
+
+    fn arrive(&mut self, from: u32, to: u32, packet: Packet) -> Checked {
+        let now = self.now;
+        let text = || match &packet {
+            Packet::Raft(_, message) => format!("from {from}: {}", describe(message)),
+            Packet::Forward(call, ..) => format!("from {from}: call {call}, to be proposed"),
+            Packet::Answer(call, ..) => format!("from {from}: the answer to call {call}"),
+            Packet::Admit(member) => format!("from {from}: member {member} asks to be admitted"),
+        };
+        let digest = match &packet {
+            Packet::Raft(_, message) => crc32c::crc32c(message).into(),
+            Packet::Forward(call, ..) | Packet::Answer(call, ..) => *call,
+            Packet::Admit(member) => member.get(),
+        };
+        self.trace.note((now, to), "hears", [from.into(), digest], text);
+        let Some(process) = &mut self.node(to).process else { return Ok(()) };
+        if process.inbox.len() < INBOX_MAX {
+            process.inbox.push_back(packet);
+        }
+        self.pump(to)
+    }
+
+    /// What a node says of itself; nothing while it is down.
+    pub fn status(&self, node: u32) -> Option<Status> {
+        let process = self.nodes.get(node as usize - 1)?.process.as_ref()?;
+        Some(process.replica.status())
+    }
+
+    /// The node that leads, if one does and runs; of several that believe it, the latest.
+    pub fn leader(&self) -> Option<u32> {
+        let leaders = (1..=self.plan.nodes).filter_map(|node| {
+            let status = self.status(node)?;
+            status.leads.then_some((status.term, node))
+        });
+        leaders.max().map(|(_, node)| node)
+    }
+
+    fn founders(&self) -> Vec<RaftId> {
+        (1..=self.plan.nodes).filter_map(NodeId::new).map(|node| RaftId::new(node, 0)).collect()
+    }
+
+    fn voters(&self) -> Vec<RaftId> {
+        self.oracle.voters(&self.founders()).pop().unwrap_or_default()
+    }
+
+    /// How often each rare path of the core was taken.
+    pub fn marks(&self) -> Tally {
+        let mut marks = self.marks.clone();
+        for process in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
+            tally::add_process(&mut marks, process.replica.marks(), &process.batcher);
+        }
+        tally::add_calls(&mut marks, &self.calls);
+        marks
+    }
+}
+
+impl Node {
+    fn new(number: u32, plan: &Plan) -> Self {
+        let rng = |purpose: &str| stream(plan.seed, &format!("{purpose} {number}"));
+        Self {
+            number,
+            incarnation: 0,
+            forgotten: Vec::new(),
+            life: 0,
+            disk: Disk::new(plan.is_volatile, rng("disk")),
+            state: SimState::new(rng("state")),
+            process: None,
+            starts_at: None,
+            pauses: 0,
+            deferred: Vec::new(),
+            clock_offset_ms: i64::from(number) * 7,
+            freezes: 0,
+            frozen_at: None,
+            slow_apply_us: 0,
+            armed: None,
+            crash_loop: 0,
+            has_failed: None,
+            has_rotted: false,
+            will_forget: false,
+            is_lost: false,
+            rng: rng("node"),
+        }
+    }
+
+    fn member(&self) -> RaftId {
+        let number = NodeId::new(self.number).expect("nodes are numbered from 1");
+        RaftId::new(number, self.incarnation)
+    }
+}
+
+/// A raft message for a person.
+fn describe(message: &[u8]) -> String {
+    use protobuf::Message as _;
+    let Ok(message) = raft::eraftpb::Message::parse_from_bytes(message) else {
+        return "no raft message".to_owned();
+    };
+    let kind = format!("{:?}", message.get_msg_type());
+    let kind = kind.strip_prefix("Msg").unwrap_or(&kind);
+    let mut parts = vec![format!("{kind} term {} index {}", message.term, message.index)];
+    if message.log_term > 0 {
+        parts.push(format!("of term {}", message.log_term));
+    }
+    if !message.get_entries().is_empty() {
+        parts.push(format!("entries {}", message.get_entries().len()));
+    }
+    if message.commit > 0 {
+        parts.push(format!("commit {}", message.commit));
+    }
+    if message.reject {
+        parts.push("refused".to_owned());
+    }
+    parts.join(" ")
+}

@@ -1,0 +1,328 @@
+//! What goes wrong: each episode begins and, if it lasts, ends.
+
+use super::{Cluster, Event};
+use crate::disk;
+use crate::fault::{Episode, Fault, Kind, Target};
+use crate::oracle::Checked;
+use crate::time::Time;
+
+impl Cluster {
+    /// An episode begins.
+    pub(super) fn begin(&mut self, index: usize) -> Checked {
+        let Episode { number, lasts, fault, .. } = self.plan.episodes[index];
+        if self.is_healing {
+            return Ok(());
+        }
+        let now = self.now;
+        self.trace.note((now, 0), "fault", [index as u64, 1], || format!("{number}: {fault}"));
+        let Some(fault) = self.aimed(fault) else { return Ok(()) };
+        // It ends where it began, whoever leads then.
+        self.plan.episodes[index].fault = fault;
+        if self.inflict(fault, now + lasts)? {
+            self.schedule(now + lasts, Event::End(index));
+        }
+        Ok(())
+    }
+
+    /// The same fault, with a node in place of a role; `None` while nobody has that role.
+    fn aimed(&self, fault: Fault) -> Option<Fault> {
+        let aim = |target: Target| match target {
+            Target::Node(_) => Some(target),
+            Target::Leader => self.leader().map(Target::Node),
+        };
+        Some(match fault {
+            Fault::Hold(target) => Fault::Hold(aim(target)?),
+            Fault::Crash(target, disk) => Fault::Crash(aim(target)?, disk),
+            Fault::CrashAtEffect(target, cut, disk) => {
+                Fault::CrashAtEffect(aim(target)?, cut, disk)
+            }
+            Fault::CrashLoop(target, times) => Fault::CrashLoop(aim(target)?, times),
+            Fault::Pause(target) => Fault::Pause(aim(target)?),
+            Fault::Stop(target) => Fault::Stop(aim(target)?),
+            Fault::HandOver(target) => Fault::HandOver(aim(target)?),
+            Fault::SlowSync(target, by) => Fault::SlowSync(aim(target)?, by),
+            Fault::FailSync(target, kept) => Fault::FailSync(aim(target)?, kept),
+            Fault::NoSpace(target) => Fault::NoSpace(aim(target)?),
+            Fault::LogRot(target) => Fault::LogRot(aim(target)?),
+            Fault::StateRot(target) => Fault::StateRot(aim(target)?),
+            Fault::ClockJump(target, by) => Fault::ClockJump(aim(target)?, by),
+            Fault::ClockFreeze(target) => Fault::ClockFreeze(aim(target)?),
+            Fault::SlowApply(target, by) => Fault::SlowApply(aim(target)?, by),
+            other => other,
+        })
+    }
+
+    /// True when the fault has an end of its own.
+    fn inflict(&mut self, fault: Fault, until: Time) -> Checked<bool> {
+        let number = node_of(fault);
+        match fault {
+            Fault::Loss(percent) => self.net.lose(percent.into()),
+            Fault::Duplicate(percent) => self.net.duplicate(percent.into()),
+            Fault::Reorder(by) => self.net.reorder(by as i64),
+            Fault::Delay(by) => self.net.delay(by as i64),
+            Fault::OneWay(..) | Fault::Partition(_) | Fault::Bridge(_) => {
+                self.cut(fault, true);
+                let kind = match fault {
+                    Fault::OneWay(..) => Kind::OneWay,
+                    Fault::Bridge(_) => Kind::Bridge,
+                    _ => Kind::Partition,
+                };
+                self.ledger.fire(kind, 0);
+            }
+            Fault::Hold(_) => {
+                for to in (1..=self.plan.nodes).filter(|to| *to != number) {
+                    self.net.hold(number, to, true);
+                }
+                self.ledger.fire(Kind::Hold, number);
+            }
+            Fault::Pause(_) => {
+                self.pause(number);
+                self.ledger.fire(Kind::Pause, number);
+            }
+            Fault::SlowSync(_, by) => self.ailment(number).slow_us += by,
+            Fault::NoSpace(_) if !self.plan.is_volatile => self.ailment(number).is_full = true,
+            Fault::ClockJump(_, by) => {
+                self.node(number).clock_offset_ms += by;
+                self.ledger.fire(Kind::ClockJump, number);
+                return Ok(false);
+            }
+            Fault::HandOver(_) => {
+                self.hand_over(number)?;
+                return Ok(false);
+            }
+            Fault::ClockFreeze(_) => {
+                let now = self.now;
+                let node = self.node(number);
+                node.freezes += 1;
+                node.frozen_at.get_or_insert(now);
+                self.ledger.fire(Kind::ClockFreeze, number);
+            }
+            Fault::SlowApply(_, by) => self.node(number).slow_apply_us += by,
+            other => {
+                self.end_processes(other, until)?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Faults that end processes. They start again by themselves.
+    fn end_processes(&mut self, fault: Fault, until: Time) -> Checked {
+        let number = node_of(fault);
+        let loses_log = self.plan.is_volatile || matches!(fault, Fault::LogRot(_));
+        if matches!(fault, Fault::CrashAll(_)) {
+            return self.crash_all(fault, until);
+        }
+        if loses_log && !self.can_lose(number) || self.node(number).process.is_none() {
+            return Ok(());
+        }
+        match fault {
+            Fault::Crash(_, unsynced) => {
+                self.down_until(number, until);
+                self.ledger.fire(Kind::Crash, number);
+                self.crash(number, unsynced)?;
+            }
+            Fault::CrashAtEffect(_, cut, unsynced) => {
+                self.down_until(number, until);
+                let is_volatile = self.plan.is_volatile;
+                let node = self.node(number);
+                node.armed = Some((cut, unsynced));
+                node.will_forget = is_volatile;
+            }
+            Fault::CrashLoop(_, times) if !self.plan.is_volatile => {
+                self.node(number).crash_loop = times;
+                self.crash(number, crate::fault::Unsynced::Lost)?;
+            }
+            Fault::Stop(_) => {
+                let is_volatile = self.plan.is_volatile;
+                self.node(number).will_forget = is_volatile;
+                self.stop(number)?;
+            }
+            Fault::FailSync(_, is_kept) if !self.plan.is_volatile => {
+                self.ailment(number).fails = Some(is_kept);
+            }
+            Fault::LogRot(_) if !self.plan.is_volatile => {
+                self.down_until(number, until);
+                self.crash(number, crate::fault::Unsynced::Kept)?;
+                let has_rotted = disk::lock(&self.node(number).disk).rot();
+                if has_rotted {
+                    self.node(number).has_rotted = true;
+                    self.ledger.fire(Kind::LogRot, number);
+                }
+            }
+            Fault::StateRot(_) if !self.plan.is_volatile => {
+                self.down_until(number, until);
+                self.crash(number, crate::fault::Unsynced::Kept)?;
+                // Its checksums tell; the log has all of it.
+                self.node(number).state.wipe();
+                self.ledger.fire(Kind::StateRot, number);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn crash_all(&mut self, fault: Fault, until: Time) -> Checked {
+        let Fault::CrashAll(unsynced) = fault else { return Ok(()) };
+        if self.plan.is_volatile {
+            return Ok(());
+        }
+        for number in 1..=self.plan.nodes {
+            self.down_until(number, until);
+            self.crash(number, unsynced)?;
+        }
+        self.ledger.fire(Kind::CrashAll, 0);
+        Ok(())
+    }
+
+    /// The first crash decides how long a node is down.
+    fn down_until(&mut self, number: u32, until: Time) {
+        let node = self.node(number);
+        if node.process.is_some() {
+            node.starts_at = Some(until);
+        }
+    }
+
+    fn ailment(&mut self, number: u32) -> AilmentGuard<'_> {
+        AilmentGuard(disk::lock(&self.node(number).disk))
+    }
+
+    /// Whether the group can bear that this node forgets its log: a minority may be without
+    /// theirs at a time, which they are until they vote again and all others know it. Until then
+    /// the others may count on the one that is gone.
+    fn can_lose(&self, number: u32) -> bool {
+        let voters = self.voters();
+        let is_whole = |node: &super::Node| voters.contains(&node.member()) && !node.is_doomed();
+        let whole = self.nodes.iter().filter(|node| is_whole(node)).count();
+        let lost = self.nodes.len() - whole;
+        let is_new_loss = is_whole(&self.nodes[number as usize - 1]);
+        let since = self.oracle.voters_since();
+        let knows = |node: &super::Node| {
+            node.process.as_ref().is_some_and(|process| process.applied >= since)
+        };
+        let all_know = self.nodes.iter().all(|node| since == 0 || knows(node) || !is_whole(node));
+        all_know && is_new_loss && lost < (self.nodes.len() - 1) / 2 && voters.len() == whole
+    }
+
+    fn cut(&mut self, fault: Fault, is_cut: bool) {
+        let nodes = self.plan.nodes;
+        for from in 1..=nodes {
+            for to in (1..=nodes).filter(|to| *to != from) {
+                let is_on_side = |side: u8, node: u32| side & (1 << (node - 1)) != 0;
+                let is_apart = match fault {
+                    Fault::OneWay(a, b) => (from, to) == (a, b),
+                    Fault::Partition(side) => is_on_side(side, from) != is_on_side(side, to),
+                    Fault::Bridge(bridge) => {
+                        // Odd and even nodes are two sides, that only the bridge sees both of.
+                        from != bridge && to != bridge && from % 2 != to % 2
+                    }
+                    _ => false,
+                };
+                if is_apart {
+                    self.net.cut(from, to, is_cut);
+                }
+            }
+        }
+    }
+
+    /// An episode ends.
+    pub(super) fn end(&mut self, index: usize) {
+        if self.is_healing {
+            return;
+        }
+        let Episode { number, fault, .. } = self.plan.episodes[index];
+        let now = self.now;
+        self.trace.note((now, 0), "fault", [index as u64, 0], || format!("{number} is over"));
+        self.lift(fault);
+    }
+
+    fn lift(&mut self, fault: Fault) {
+        let number = node_of(fault);
+        match fault {
+            Fault::Loss(percent) => self.net.lose(-i32::from(percent)),
+            Fault::Duplicate(percent) => self.net.duplicate(-i32::from(percent)),
+            Fault::Reorder(by) => self.net.reorder(-(by as i64)),
+            Fault::Delay(by) => self.net.delay(-(by as i64)),
+            Fault::OneWay(..) | Fault::Partition(_) | Fault::Bridge(_) => self.cut(fault, false),
+            Fault::Hold(_) => {
+                for to in (1..=self.plan.nodes).filter(|to| *to != number) {
+                    if self.net.hold(number, to, false) {
+                        self.flood(number, to);
+                    }
+                }
+            }
+            Fault::Pause(_) => self.resume(number),
+            Fault::SlowSync(_, by) => {
+                let slow = &mut self.ailment(number).slow_us;
+                *slow = slow.saturating_sub(by);
+            }
+            Fault::NoSpace(_) => self.ailment(number).is_full = false,
+            Fault::ClockFreeze(_) => {
+                let node = self.node(number);
+                node.freezes = node.freezes.saturating_sub(1);
+                if node.freezes == 0 {
+                    node.frozen_at = None;
+                }
+            }
+            Fault::SlowApply(_, by) => {
+                let slow = &mut self.node(number).slow_apply_us;
+                *slow = slow.saturating_sub(by);
+            }
+            _ => {}
+        }
+    }
+
+    /// What was held back arrives, all at once and in its order.
+    fn flood(&mut self, from: u32, to: u32) {
+        let held = std::mem::take(&mut self.held);
+        for (sender, receiver, packet) in held {
+            if (sender, receiver) == (from, to) {
+                self.schedule(self.now, Event::Arrive(from, to, Box::new(packet)));
+            } else {
+                self.held.push((sender, receiver, packet));
+            }
+        }
+    }
+}
+
+/// What is wrong with a disk, while it is locked.
+struct AilmentGuard<'a>(std::sync::MutexGuard<'a, disk::Disk>);
+
+impl std::ops::Deref for AilmentGuard<'_> {
+    type Target = disk::Ailment;
+    fn deref(&self) -> &Self::Target {
+        &self.0.ailment
+    }
+}
+
+impl std::ops::DerefMut for AilmentGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0.ailment
+    }
+}
+
+/// The node that a fault meets; 0 if it is none in particular.
+fn node_of(fault: Fault) -> u32 {
+    let (Fault::Hold(target)
+    | Fault::Crash(target, _)
+    | Fault::CrashAtEffect(target, ..)
+    | Fault::CrashLoop(target, _)
+    | Fault::Pause(target)
+    | Fault::Stop(target)
+    | Fault::HandOver(target)
+    | Fault::SlowSync(target, _)
+    | Fault::FailSync(target, _)
+    | Fault::NoSpace(target)
+    | Fault::LogRot(target)
+    | Fault::StateRot(target)
+    | Fault::ClockJump(target, _)
+    | Fault::ClockFreeze(target)
+    | Fault::SlowApply(target, _)) = fault
+    else {
+        return 0;
+    };
+    match target {
+        Target::Node(node) => node,
+        Target::Leader => 0,
+    }
+}

@@ -1,0 +1,173 @@
+//! The second phase: a quorum is healed, the rest stays broken for good, and what is left must
+//! converge and serve.
+
+use std::sync::Arc;
+
+use super::Cluster;
+use crate::audit::{self, Audited};
+use crate::calls::Outcome;
+use crate::disk::{self, Ailment};
+use crate::fault::Unsynced;
+use crate::oracle::{Checked, Violation};
+use crate::request::Request;
+use crate::time::{MS, SECOND, Time};
+
+/// Election time-outs within which the survivors must have converged.
+const ELECTIONS_MAX: Time = 30;
+/// The longest election time-out, on the slowest clock.
+const ELECTION_MAX: Time = 2_100 * MS;
+/// How often the survivors are looked at.
+const LOOK_EVERY: Time = 250 * MS;
+/// The client of calls that only ask whether somebody serves.
+const PROBER: u32 = u32::MAX;
+
+/// Calls that every survivor must answer.
+#[derive(Debug, Default)]
+struct Probe {
+    node: u32,
+    call: Option<u64>,
+    /// A write and a read.
+    answered: u32,
+}
+
+impl Cluster {
+    /// Heals a quorum and waits until it has converged; then checks all that was seen. Returns
+    /// what was checked.
+    pub fn finish(&mut self) -> Checked<Audited> {
+        let survivors = self.heal()?;
+        let until = self.now + ELECTIONS_MAX * ELECTION_MAX;
+        let probe = |node: &u32| Probe { node: *node, ..Probe::default() };
+        let mut probes: Vec<Probe> = survivors.iter().map(probe).collect();
+        loop {
+            let all_serve = self.probe(&mut probes)?;
+            if all_serve && self.has_settled(&survivors) {
+                break;
+            }
+            if self.now >= until {
+                let stuck = self.why_not(&survivors, &probes);
+                return Err(Violation::new("survivors converge and serve", stuck));
+            }
+            let next = self.now + LOOK_EVERY;
+            self.run_until(next)?;
+        }
+        let states = survivors.iter().map(|node| Arc::clone(&self.node(*node).state)).collect();
+        let states: Vec<_> = states;
+        audit::audit(self, &states)
+    }
+
+    fn heal(&mut self) -> Checked<Vec<u32>> {
+        self.is_healing = true;
+        let now = self.now;
+        self.net.heal();
+        for (from, to, packet) in std::mem::take(&mut self.held) {
+            self.schedule(now, super::Event::Arrive(from, to, Box::new(packet)));
+        }
+        let survivors = self.choose_survivors();
+        self.trace.note((now, 0), "heals", [survivors.len() as u64, 0], || {
+            format!("survivors are {survivors:?}")
+        });
+        for number in 1..=self.plan.nodes {
+            let node = self.node(number);
+            (node.freezes, node.frozen_at, node.slow_apply_us) = (0, None, 0);
+            (node.armed, node.crash_loop) = (None, 0);
+            disk::lock(&node.disk).ailment = Ailment::default();
+            if node.pauses > 0 {
+                node.pauses = 1;
+                self.resume(number);
+            }
+        }
+        for number in 1..=self.plan.nodes {
+            if survivors.contains(&number) {
+                self.node(number).starts_at = Some(now);
+                self.start_if_due(number)?;
+            } else {
+                self.break_for_good(number)?;
+            }
+        }
+        Ok(survivors)
+    }
+
+    /// All, while a member is still to be admitted; else a random majority at least.
+    fn choose_survivors(&mut self) -> Vec<u32> {
+        let voters = self.voters();
+        let is_whole = |node: &super::Node| voters.contains(&node.member()) && !node.is_doomed();
+        let all: Vec<u32> = (1..=self.plan.nodes).collect();
+        if !self.nodes.iter().all(is_whole) || voters.len() != all.len() {
+            return all;
+        }
+        let mut shuffled = all;
+        self.rng.shuffle(&mut shuffled);
+        let majority = shuffled.len() / 2 + 1;
+        let count = self.rng.usize(majority..=shuffled.len());
+        shuffled.truncate(count);
+        shuffled.sort_unstable();
+        shuffled
+    }
+
+    /// It is down, or runs and reaches nobody.
+    fn break_for_good(&mut self, number: u32) -> Checked {
+        if self.rng.bool() {
+            for other in (1..=self.plan.nodes).filter(|other| *other != number) {
+                self.net.cut(number, other, true);
+                self.net.cut(other, number, true);
+            }
+            return Ok(());
+        }
+        self.node(number).is_lost = true;
+        self.crash(number, Unsynced::Lost)
+    }
+
+    /// Asks every survivor for a write and a read, until it has given both.
+    fn probe(&mut self, probes: &mut [Probe]) -> Checked<bool> {
+        for probe in probes.iter_mut() {
+            if let Some(call) = probe.call {
+                match &self.calls[call as usize].outcome {
+                    Outcome::Pending => continue,
+                    Outcome::Answered(..) => probe.answered += 1,
+                    Outcome::Refused | Outcome::Unknown => {}
+                }
+                probe.call = None;
+            }
+            if probe.answered < 2 {
+                let number = self.calls.len() as u64;
+                probe.call = Some(number);
+                let request = match probe.answered {
+                    0 => Request::Put(0, number, 0),
+                    _ => Request::Get(0),
+                };
+                self.call(probe.node, PROBER, request)?;
+            }
+        }
+        Ok(probes.iter().all(|probe| probe.answered == 2))
+    }
+
+    /// All survivors have applied all that is committed, vote, and owe nobody an answer.
+    fn has_settled(&self, survivors: &[u32]) -> bool {
+        survivors.iter().all(|number| self.unsettled(*number).is_none())
+    }
+
+    fn unsettled(&self, number: u32) -> Option<String> {
+        let last = self.oracle.log().len() as u64;
+        let Some(process) = &self.nodes[number as usize - 1].process else {
+            return Some("is down".to_owned());
+        };
+        let status = process.replica.status();
+        if process.applied < last || status.committed < last {
+            return Some(format!("applied {} of {last}: {status:?}", process.applied));
+        }
+        if !status.votes {
+            return Some("does not vote".to_owned());
+        }
+        let (waiting, open) = (process.replica.waiting(), process.open.len());
+        (waiting + open > 0).then(|| format!("owes {waiting} and {open} answers"))
+    }
+
+    fn why_not(&self, survivors: &[u32], probes: &[Probe]) -> String {
+        let mut why = vec![format!("{} s after healing", ELECTIONS_MAX * ELECTION_MAX / SECOND)];
+        for (number, probe) in survivors.iter().zip(probes) {
+            let unsettled = self.unsettled(*number).unwrap_or_else(|| "has settled".to_owned());
+            why.push(format!("node {number} {unsettled}, answered {}", probe.answered));
+        }
+        why.join("; ")
+    }
+}

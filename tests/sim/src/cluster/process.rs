@@ -1,0 +1,216 @@
+//! One process of a node: the core's stages and the queues between them, as the host has them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use quorate_core::batch::{Batch, Command, Proposal};
+use quorate_core::batcher::Batcher;
+use quorate_core::id::{LogId, RaftId};
+use quorate_core::machine::Machine;
+use quorate_core::outcome::Outcome;
+use quorate_core::replica::{Committed, Outbox, Refusal, Replica};
+
+use crate::disk::{self, SharedDisk, SimLog};
+use crate::oracle::{Checked, Violation};
+use crate::program::SimProgram;
+use crate::time::Time;
+
+/// Where a call came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client of this node.
+    Client,
+    /// Another node, in that life of its, handed it on.
+    Node(u32, u32),
+}
+
+/// Waiters that vanished without an answer, as long as their process lives.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    pub(crate) is_closed: bool,
+    pub(crate) dropped: Vec<u64>,
+}
+
+/// Who waits: a call. Notices when it is dropped instead of answered.
+#[derive(Debug)]
+pub(crate) struct Token {
+    call: u64,
+    origin: Origin,
+    desk: Option<Rc<RefCell<Desk>>>,
+}
+
+impl Token {
+    pub(crate) fn new(call: u64, origin: Origin, desk: &Rc<RefCell<Desk>>) -> Self {
+        Self { call, origin, desk: Some(Rc::clone(desk)) }
+    }
+
+    pub(crate) fn call(&self) -> u64 {
+        self.call
+    }
+
+    /// It is answered.
+    pub(crate) fn settle(mut self) -> (u64, Origin) {
+        self.desk = None;
+        (self.call, self.origin)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if let Some(desk) = self.desk.take() {
+            let mut desk = desk.borrow_mut();
+            if !desk.is_closed {
+                desk.dropped.push(self.call);
+            }
+        }
+    }
+}
+
+/// What a caller is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Decided(LogId, Outcome),
+    /// It was not executed, and never will be.
+    Refused(&'static str),
+    Unknown,
+}
+
+/// What travels between nodes.
+#[derive(Clone, Debug)]
+pub(crate) enum Packet {
+    Raft(RaftId, Bytes),
+    /// A command for the leader; the life of who sent it.
+    Forward(u64, Command, u32),
+    Answer(u64, u32, Told),
+    /// A node asks to be admitted.
+    Admit(RaftId),
+}
+
+/// What a round of consensus leads to.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Send(RaftId, Bytes),
+    Commit(Committed<Token>),
+    Refuse(Vec<Token>, Refusal),
+    Read(Vec<Token>, Result<u64, Refusal>),
+}
+
+/// An order to stop, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// What was accepted is decided.
+    Draining(Time),
+    /// Another node takes over.
+    HandingOver(Time),
+}
+
+/// What an entry decided, until its callers are told.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) id: LogId,
+    pub(crate) answers: Vec<(Token, Outcome)>,
+}
+
+/// A running process.
+pub(crate) struct Process {
+    pub(crate) member: RaftId,
+    pub(crate) replica: Replica<SimLog, Token, Token>,
+    pub(crate) batcher: Batcher<Token>,
+    pub(crate) machine: Machine<SimProgram>,
+    pub(crate) desk: Rc<RefCell<Desk>>,
+    /// Calls of clients that are not answered, and whose they are.
+    pub(crate) open: BTreeMap<u64, u32>,
+    /// Calls that nobody has looked at.
+    pub(crate) calls: VecDeque<u64>,
+    pub(crate) submit: VecDeque<Proposal<Token>>,
+    pub(crate) intake: Option<Batch<Token>>,
+    pub(crate) inbox: VecDeque<Packet>,
+    pub(crate) reads: VecDeque<Token>,
+    pub(crate) unreachable: Vec<RaftId>,
+    pub(crate) has_ticked: bool,
+    /// While it syncs, consensus does nothing else.
+    pub(crate) is_syncing: bool,
+    pub(crate) parked: VecDeque<Committed<Token>>,
+    pub(crate) parked_bytes: usize,
+    pub(crate) committed: VecDeque<Committed<Token>>,
+    pub(crate) applies: bool,
+    pub(crate) applied: u64,
+    /// Reads that wait until the state has applied their index, and since which tick.
+    pub(crate) granted: Vec<(u64, Token)>,
+    pub(crate) stopping: Option<Stopping>,
+    /// Ticks so far, and since which of them each read waits for its index.
+    pub(crate) ticks: u64,
+    pub(crate) read_since: BTreeMap<u64, u64>,
+}
+
+/// Takes down what a round leads to, each at its time, and checks what leaves against the disk.
+pub(crate) struct Recorder<'a> {
+    pub(crate) disk: &'a SharedDisk,
+    pub(crate) effects: Vec<(Time, Effect)>,
+    pub(crate) violation: Checked,
+    pub(crate) member: RaftId,
+}
+
+impl Recorder<'_> {
+    fn record(&mut self, effect: Effect) {
+        let now = disk::lock(self.disk).now;
+        self.effects.push((now, effect));
+    }
+
+    /// What a message promises must be durable when it leaves.
+    fn check(&self, bytes: &Bytes) -> Checked {
+        use protobuf::Message as _;
+        use raft::eraftpb::{Message, MessageType};
+        let broken = |_| Violation::new("messages decode", format!("{bytes:?}"));
+        let message = Message::parse_from_carllerche_bytes(bytes).map_err(broken)?;
+        let disk = disk::lock(self.disk);
+        let durable = disk.durable(disk.now);
+        let accepts = !message.reject;
+        let is_safe = match message.get_msg_type() {
+            MessageType::MsgAppendResponse if accepts => {
+                durable.term >= message.term && durable.last >= message.index
+            }
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
+                durable.term >= message.term
+            }
+            MessageType::MsgRequestVote => {
+                durable.term >= message.term && durable.vote == self.member.get()
+            }
+            MessageType::MsgRequestVoteResponse if accepts => {
+                let is_same_term = durable.term == message.term;
+                durable.term >= message.term && (!is_same_term || durable.vote == message.to)
+            }
+            _ => true,
+        };
+        crate::oracle::ensure(is_safe, "what is promised is durable", || {
+            let kind = message.get_msg_type();
+            format!(
+                "member {} sends {kind:?} for term {}, index {}, with {durable:?}",
+                self.member, message.term, message.index
+            )
+        })
+    }
+}
+
+impl Outbox<Token, Token> for Recorder<'_> {
+    fn send(&mut self, to: RaftId, message: Bytes) {
+        if self.violation.is_ok() {
+            self.violation = self.check(&message);
+        }
+        self.record(Effect::Send(to, message));
+    }
+
+    fn commit(&mut self, committed: Committed<Token>) {
+        self.record(Effect::Commit(committed));
+    }
+
+    fn refuse(&mut self, waiters: Vec<Token>, refusal: Refusal) {
+        self.record(Effect::Refuse(waiters, refusal));
+    }
+
+    fn read(&mut self, readers: Vec<Token>, index: Result<u64, Refusal>) {
+        self.record(Effect::Read(readers, index));
+    }
+}

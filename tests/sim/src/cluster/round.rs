@@ -1,0 +1,484 @@
+//! The stages of a node, driven as the host drives them: batcher, consensus, apply.
+//!
+//! What the host does with threads and channels happens here at moments of virtual time: a sync
+//! keeps consensus busy, an entry keeps apply busy, and what leads out of a round takes place when
+//! the syncs before it are through. So a crash can fall between any two effects.
+
+use std::time::Duration;
+
+use quorate_core::batch::Payload;
+use quorate_core::batcher::Poll;
+use quorate_core::id::RaftId;
+use quorate_core::replica::{Admission, Committed, Event as ReplicaEvent, Refusal};
+use quorate_core::run::Run;
+use quorate_core::state::StateStore as _;
+
+use super::process::{Decision, Effect, Packet, Process, Recorder, Token, Told};
+use super::{Cluster, Event, TICK};
+use crate::disk::{self, Incident};
+use crate::fault::{Kind, Unsynced};
+use crate::oracle::{Checked, Violation, digest_of, ensure};
+use crate::program::SimProgram;
+use crate::request::Request;
+use crate::time::{MS, Time};
+
+/// Entries between consensus and apply.
+const COMMITTED_MAX: usize = 8;
+/// The wall clock when a simulation begins, Unix milliseconds.
+const EPOCH_MS: i64 = 1_750_000_000_000;
+/// Ticks after which a read must have been answered.
+const READ_TICKS_MAX: u64 = quorate_core::limits::READ_TICKS_MAX as u64 + 2;
+
+impl Cluster {
+    pub(super) fn tick(&mut self, number: u32) -> Checked {
+        let skew = self.plan.skews_permille[number as usize - 1];
+        let interval = TICK.saturating_add_signed(TICK as i64 / 1000 * skew);
+        let node = self.node(number);
+        let life = node.life;
+        let is_frozen = node.freezes > 0;
+        if let Some(process) = &mut node.process
+            && !is_frozen
+        {
+            process.has_ticked = true;
+            let late = process.ticks.saturating_sub(READ_TICKS_MAX);
+            let overdue = process.read_since.iter().find(|(_, since)| **since < late);
+            // A node that stops, or whose disk hangs, answers nobody.
+            let is_at_work = process.stopping.is_none() && !process.is_syncing;
+            if let Some((call, _)) = overdue
+                && is_at_work
+            {
+                let detail = format!("call {call} waits at node {number}");
+                return Err(Violation::new("a read is answered or refused in time", detail));
+            }
+        }
+        self.schedule(self.now + interval, Event::Tick(number, life));
+        self.pump(number)
+    }
+
+    /// Lets all stages of a node do what they can.
+    pub(super) fn pump(&mut self, number: u32) -> Checked {
+        loop {
+            let node = self.node(number);
+            if node.pauses > 0 || node.process.is_none() {
+                return Ok(());
+            }
+            let mut moved = self.take_calls(number)?;
+            moved |= self.fill_batch(number);
+            moved |= self.round(number)?;
+            moved |= self.unpark(number);
+            moved |= self.apply(number)?;
+            moved |= self.serve_reads(number)?;
+            moved |= self.step_stop(number)?;
+            if !moved {
+                break;
+            }
+        }
+        self.nobody_is_dropped(number)
+    }
+
+    /// A waiter that vanishes leaves its caller in the dark.
+    fn nobody_is_dropped(&mut self, number: u32) -> Checked {
+        let Some(process) = &self.node(number).process else { return Ok(()) };
+        let dropped = process.desk.borrow_mut().dropped.pop();
+        dropped.map_or(Ok(()), |call| {
+            let detail = format!("node {number} dropped the waiter of call {call}");
+            Err(Violation::new("nobody who waits is forgotten", detail))
+        })
+    }
+
+    fn fill_batch(&mut self, number: u32) -> bool {
+        let now = self.now;
+        let node = self.node(number);
+        let life = node.life;
+        let Some(process) = &mut node.process else { return false };
+        let at = Duration::from_micros(now);
+        while process.batcher.wants_more()
+            && let Some(proposal) = process.submit.pop_front()
+        {
+            process.batcher.offer(proposal, at).expect("it wants more");
+        }
+        let is_free = process.intake.is_none();
+        match process.batcher.poll(at, is_free) {
+            Poll::Flush(batch, _) => {
+                process.intake = Some(batch);
+                true
+            }
+            Poll::WaitUntil(until) => {
+                let until = Time::try_from(until.as_micros()).unwrap_or(Time::MAX);
+                self.schedule(until.max(now + 1), Event::Wake(number, life));
+                false
+            }
+            Poll::Wait | Poll::Closed => false,
+        }
+    }
+
+    /// One round of consensus, if there is a reason for it.
+    fn round(&mut self, number: u32) -> Checked<bool> {
+        let now = self.now;
+        let parked_bytes_max = self.plan.parked_bytes_max;
+        let time_ms = self.wall_clock_ms(number);
+        let node = self.node(number);
+        let member = node.member();
+        let Some(process) = &mut node.process else { return Ok(false) };
+        if process.is_syncing || !process.take_inputs(time_ms, parked_bytes_max) {
+            return Ok(false);
+        }
+        let disk = &node.disk;
+        disk::lock(disk).now = now;
+        let mut recorder = Recorder { disk, effects: Vec::new(), violation: Ok(()), member };
+        let advanced = process.replica.advance(&mut recorder);
+        let Recorder { effects, violation, .. } = recorder;
+        violation?;
+        let end = disk::lock(disk).now;
+        process.is_syncing = end > now;
+        self.look_at_disk(number)?;
+        self.look_at_leader(number)?;
+        let life = self.node(number).life;
+        let armed = self.node(number).armed;
+        if let Some((cut, unsynced)) = armed.filter(|(_, unsynced)| {
+            // What tears needs something to tear.
+            let needs_sync = matches!(unsynced, Unsynced::Torn | Unsynced::Reordered);
+            advanced.is_ok() && (end > now || !needs_sync || self.plan.is_volatile)
+        }) {
+            self.node(number).armed = None;
+            self.crash_within(number, effects, (cut, unsynced), end)?;
+            return Ok(true);
+        }
+        for (at, effect) in effects {
+            if at == now {
+                self.execute(number, effect)?;
+            } else {
+                self.schedule(at, Event::Effect(number, life, Box::new(effect)));
+            }
+        }
+        if let Err(fatal) = advanced {
+            self.trace.note((now, number), "stops", [0, 0], || fatal.to_string());
+            let ailing = self.node(number).has_failed.take();
+            ensure(ailing.is_some(), "no node stops without a fault", || fatal.to_string())?;
+            self.schedule(end, Event::Crash(number, life, Unsynced::Kept));
+            if let Some(process) = &mut self.node(number).process {
+                // An error is final: it does nothing more until it ends.
+                process.is_syncing = true;
+                process.desk.borrow_mut().is_closed = true;
+            }
+        } else if end > now {
+            self.schedule(end, Event::Synced(number, life));
+        }
+        Ok(true)
+    }
+
+    pub(super) fn synced(&mut self, number: u32) -> Checked {
+        if let Some(process) = &mut self.node(number).process {
+            process.is_syncing = false;
+        }
+        self.pump(number)
+    }
+
+    /// The process ends at one of the effects: those before it take place.
+    fn crash_within(
+        &mut self,
+        number: u32,
+        effects: Vec<(Time, Effect)>,
+        (cut, unsynced): (u8, Unsynced),
+        end: Time,
+    ) -> Checked {
+        let now = self.now;
+        let life = self.node(number).life;
+        let cut = usize::from(cut) % (effects.len() + 1);
+        let at = effects.get(cut).map_or(end, |(at, _)| *at);
+        // Most of those behind a sync end within it.
+        let at = if cut % 4 != 1 && at > now { at - 1 } else { at };
+        if let Some(process) = &self.node(number).process {
+            // Nobody is answered by a process that is about to end.
+            process.desk.borrow_mut().is_closed = true;
+        }
+        self.ledger.fire(Kind::CrashAtEffect, number);
+        for (effect_at, effect) in effects.into_iter().take(cut) {
+            if effect_at == now {
+                self.execute(number, effect)?;
+            } else {
+                self.schedule(effect_at, Event::Effect(number, life, Box::new(effect)));
+            }
+        }
+        self.schedule(at, Event::Crash(number, life, unsynced));
+        // Until then nothing else may happen that depends on what was cut off.
+        if let Some(process) = &mut self.node(number).process {
+            process.is_syncing = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn look_at_disk(&mut self, number: u32) -> Checked {
+        let node = &self.nodes[number as usize - 1];
+        let member = node.member();
+        let (written, incidents, violation) = {
+            let mut disk = disk::lock(&node.disk);
+            let written = std::mem::take(&mut disk.written);
+            (written, std::mem::take(&mut disk.incidents), disk.violation.take())
+        };
+        if let Some(detail) = violation {
+            return Err(Violation::new("terms, votes and commits never fall", detail));
+        }
+        for entry in written {
+            self.oracle.written(member, entry)?;
+        }
+        for incident in incidents {
+            let kind = match incident {
+                Incident::Slow => Kind::SlowSync,
+                Incident::Failed => Kind::FailSync,
+                Incident::Full => Kind::NoSpace,
+            };
+            if incident != Incident::Slow {
+                self.node(number).has_failed = Some(incident);
+            }
+            self.ledger.fire(kind, number);
+        }
+        Ok(())
+    }
+
+    fn look_at_leader(&mut self, number: u32) -> Checked {
+        let node = &self.nodes[number as usize - 1];
+        let Some(process) = &node.process else { return Ok(()) };
+        let status = process.replica.status();
+        if status.leader != Some(process.member) {
+            return Ok(());
+        }
+        let member = process.member;
+        let is_new = {
+            let disk = disk::lock(&node.disk);
+            self.oracle.leads(member, status.term, |index| disk.chain(index))?
+        };
+        if is_new {
+            self.trace.note((self.now, number), "leads", [status.term, 0], || {
+                format!("as member {member}, term {}", status.term)
+            });
+        }
+        Ok(())
+    }
+
+    /// What a round led to takes place.
+    pub(super) fn execute(&mut self, number: u32, effect: Effect) -> Checked {
+        match effect {
+            Effect::Send(to, message) => {
+                self.transmit(number, to.node().get(), Packet::Raft(to, message));
+                Ok(())
+            }
+            Effect::Commit(committed) => self.committed(number, committed),
+            Effect::Refuse(waiters, refusal) => {
+                for waiter in waiters {
+                    self.answer(number, waiter, Told::Refused(reason(refusal)))?;
+                }
+                Ok(())
+            }
+            Effect::Read(readers, Ok(index)) => {
+                let Some(process) = &mut self.node(number).process else { return Ok(()) };
+                for reader in &readers {
+                    process.read_since.remove(&reader.call());
+                }
+                process.granted.extend(readers.into_iter().map(|reader| (index, reader)));
+                Ok(())
+            }
+            Effect::Read(readers, Err(refusal)) => {
+                for reader in readers {
+                    self.answer(number, reader, Told::Refused(reason(refusal)))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn committed(&mut self, number: u32, committed: Committed<Token>) -> Checked {
+        let id = committed.id;
+        let member = self.node(number).member();
+        let numbers = [id.index, id.term];
+        self.trace.note((self.now, number), "commits", numbers, || match &committed.payload {
+            Payload::Empty => format!("{id}, empty"),
+            Payload::Commands(bytes) => format!("{id}, {} bytes", bytes.len()),
+            Payload::Members(_) => format!("{id}, members"),
+        });
+        if self.oracle.committed(member, id, &committed.payload)? {
+            self.majority_has(id)?;
+        }
+        let Some(process) = &mut self.node(number).process else { return Ok(()) };
+        process.parked_bytes += bytes_of(&committed);
+        process.parked.push_back(committed);
+        Ok(())
+    }
+
+    /// What is committed is durable on a majority, at that moment.
+    fn majority_has(&self, id: quorate_core::id::LogId) -> Checked {
+        let chain = self.oracle.chain_of(id);
+        let has = |member: &&RaftId| {
+            let node = &self.nodes[member.node().get() as usize - 1];
+            let disk = disk::lock(&node.disk);
+            let is_durable = disk.durable(self.now).last >= id.index;
+            if node.member() == **member {
+                return is_durable && disk.chain(id.index) == chain;
+            }
+            // It may have been committed before this node forgot it, and be heard of only now.
+            let position = usize::try_from(id.index - 1).unwrap_or(usize::MAX);
+            node.forgotten.iter().any(|(forgotten, entries)| {
+                *forgotten == **member && entries.get(position).copied() == chain
+            })
+        };
+        let recent = self.oracle.voters(&self.founders());
+        let is_held =
+            recent.iter().any(|voters| voters.iter().filter(has).count() > voters.len() / 2);
+        ensure(is_held, "what is committed is durable on a majority", || {
+            format!("entry {id}, of {recent:?}")
+        })
+    }
+
+    fn unpark(&mut self, number: u32) -> bool {
+        let Some(process) = &mut self.node(number).process else { return false };
+        let mut moved = false;
+        while process.committed.len() < COMMITTED_MAX
+            && let Some(committed) = process.parked.pop_front()
+        {
+            process.parked_bytes -= bytes_of(&committed);
+            process.committed.push_back(committed);
+            moved = true;
+        }
+        moved
+    }
+
+    fn apply(&mut self, number: u32) -> Checked<bool> {
+        let Some(process) = &mut self.node(number).process else { return Ok(false) };
+        if process.applies {
+            return Ok(false);
+        }
+        let Some(committed) = process.committed.pop_front() else { return Ok(false) };
+        process.applies = true;
+        let decision = self.decide(number, committed)?;
+        let (now, node) = (self.now, self.node(number));
+        let slow = node.slow_apply_us;
+        let at = now + node.rng.u64(5..80) + slow;
+        let life = node.life;
+        if slow > 0 {
+            self.ledger.fire(Kind::SlowApply, number);
+        }
+        self.schedule(at, Event::Decided(number, life, Box::new(decision)));
+        Ok(true)
+    }
+
+    /// Applies an entry.
+    pub(super) fn decide(&mut self, number: u32, committed: Committed<Token>) -> Checked<Decision> {
+        let Committed { id, payload, waiters } = committed;
+        let node = &mut self.nodes[number as usize - 1];
+        let process = node.process.as_mut().expect("it runs");
+        let fatal = |fatal: quorate_core::outcome::Fatal| {
+            Violation::new("apply goes on", format!("node {number}, entry {id}: {fatal}"))
+        };
+        let outcomes = process.machine.apply(id, payload).map_err(fatal)?;
+        process.machine.prepare().map_err(fatal)?;
+        let digest = digest_of(node.state.last_commit(), &outcomes);
+        let is_complete = waiters.is_empty() || waiters.len() == outcomes.len();
+        ensure(is_complete, "every waiter has its outcome", || {
+            format!("entry {id}: {} waiters, {} outcomes", waiters.len(), outcomes.len())
+        })?;
+        self.oracle.applied(process.member, id.index, digest)?;
+        self.trace.note((self.now, number), "applies", [id.index, digest], || {
+            format!("{id}, {} commands", outcomes.len())
+        });
+        Ok(Decision { id, answers: waiters.into_iter().zip(outcomes).collect() })
+    }
+
+    pub(super) fn decided(&mut self, number: u32, decision: Decision) -> Checked {
+        let Some(process) = &mut self.node(number).process else { return Ok(()) };
+        process.applied = decision.id.index;
+        process.applies = false;
+        self.ledger.progress(number);
+        for (waiter, outcome) in decision.answers {
+            self.answer(number, waiter, Told::Decided(decision.id, outcome))?;
+        }
+        self.pump(number)
+    }
+
+    /// Reads whose index is applied see the state as it is now.
+    fn serve_reads(&mut self, number: u32) -> Checked<bool> {
+        let Some(process) = &mut self.node(number).process else { return Ok(false) };
+        let applied = process.applied;
+        let ready: Vec<_> =
+            process.granted.extract_if(.., |(index, _)| *index <= applied).collect();
+        let moved = !ready.is_empty();
+        for (_, reader) in ready {
+            let (call, origin) = reader.settle();
+            let request = self.calls[call as usize].request.clone();
+            let view = self.node(number).state.snapshot();
+            let seen = view.meta().applied;
+            let run = Run::query(view, super::life::GROUP, request.encode());
+            let outcome = SimProgram::query(self.module.as_ref(), run)
+                .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
+            debug_assert!(matches!(request, Request::Get(_)), "queries do not write");
+            self.told(number, call, origin, Told::Decided(seen, outcome))?;
+        }
+        Ok(moved)
+    }
+
+    pub(super) fn wall_clock_ms(&mut self, number: u32) -> u64 {
+        let skew = self.plan.skews_permille[number as usize - 1];
+        let now = self.now;
+        let node = self.node(number);
+        let shown = node.frozen_at.unwrap_or(now);
+        let since = (shown / MS) as i64;
+        let clock = EPOCH_MS + since + since * skew / 1000 + node.clock_offset_ms;
+        u64::try_from(clock).unwrap_or(0)
+    }
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotLeader(_) => "not the leader",
+        Refusal::Overwritten => "overwritten",
+        Refusal::Busy => "busy",
+    }
+}
+
+fn bytes_of(committed: &Committed<Token>) -> usize {
+    match &committed.payload {
+        Payload::Empty => 0,
+        Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
+    }
+}
+
+impl Process {
+    /// Gives the replica what has come; false when nothing has.
+    fn take_inputs(&mut self, time_ms: u64, parked_bytes_max: usize) -> bool {
+        let mut any = std::mem::take(&mut self.has_ticked);
+        if any {
+            self.ticks += 1;
+            self.replica.handle(ReplicaEvent::Tick);
+        }
+        for member in std::mem::take(&mut self.unreachable) {
+            self.replica.handle(ReplicaEvent::Unreachable(member));
+            any = true;
+        }
+        let takes_entries = self.parked_bytes < parked_bytes_max;
+        if takes_entries && let Some(batch) = self.intake.take() {
+            self.replica.handle(ReplicaEvent::Intake { batch, time_ms });
+            any = true;
+        }
+        while let Some(packet) = self.inbox.pop_front() {
+            match packet {
+                // Some are for an earlier incarnation of this node, which it must ignore.
+                Packet::Raft(_, message) => {
+                    self.replica.handle(ReplicaEvent::Peer { message, takes_entries });
+                    any = true;
+                }
+                Packet::Admit(member) => {
+                    let admission: Admission = self.replica.admit(member);
+                    any |= admission == Admission::UnderWay;
+                }
+                // Those have been taken by `take_calls`.
+                Packet::Forward(..) | Packet::Answer(..) => {}
+            }
+        }
+        for reader in std::mem::take(&mut self.reads) {
+            self.read_since.insert(reader.call(), self.ticks);
+            self.replica.handle(ReplicaEvent::Read(reader));
+            any = true;
+        }
+        self.replica.handle(ReplicaEvent::Applied(self.applied));
+        any
+    }
+}

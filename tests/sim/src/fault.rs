@@ -1,0 +1,268 @@
+//! What can go wrong, and the ledger of what did.
+
+use std::fmt;
+
+use crate::time::{MS, SECOND, Time};
+
+/// Which node a fault meets: one by its number, or the one that leads when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    Node(u32),
+    /// Whoever leads.
+    Leader,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "node {node}"),
+            Self::Leader => f.write_str("the leader"),
+        }
+    }
+}
+
+/// What a crash does to what was written and not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// It is gone.
+    Lost,
+    /// It is cut off within.
+    Torn,
+    /// A later part of it is there, an earlier one is not.
+    Reordered,
+    /// All of it is there.
+    Kept,
+}
+
+/// One thing that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// So many percent of the messages are lost.
+    Loss(u8),
+    /// So many percent of the messages arrive twice, the second time much later.
+    Duplicate(u8),
+    /// Messages overtake each other by up to so long.
+    Reorder(Time),
+    /// Messages take so much longer.
+    Delay(Time),
+    /// Nothing gets from the first node to the second.
+    OneWay(u32, u32),
+    /// Nodes of this set (a bit for each) and the others do not reach each other.
+    Partition(u8),
+    /// The nodes reach each other only through this one.
+    Bridge(u32),
+    /// What this node sends is held back and arrives all at once.
+    Hold(Target),
+    /// A process ends without a warning.
+    Crash(Target, Unsynced),
+    /// The same, after so many effects of a round.
+    CrashAtEffect(Target, u8, Unsynced),
+    /// All processes end at once.
+    CrashAll(Unsynced),
+    /// A process ends again and again, soon after each start.
+    CrashLoop(Target, u8),
+    /// A process does not run for a while.
+    Pause(Target),
+    /// A node stops as an operator stops it.
+    Stop(Target),
+    /// A leader asks another node to take over, and goes on.
+    HandOver(Target),
+    /// Each sync takes so much longer.
+    SlowSync(Target, Time),
+    /// A sync fails; what it should have made durable is there or not.
+    FailSync(Target, bool),
+    /// The disk is full.
+    NoSpace(Target),
+    /// A bit of the log on disk flips while the process is down.
+    LogRot(Target),
+    /// A bit of the state on disk flips while the process is down.
+    StateRot(Target),
+    /// A wall clock jumps by so many milliseconds.
+    ClockJump(Target, i64),
+    /// A clock does not tick.
+    ClockFreeze(Target),
+    /// Each entry takes so much longer to apply.
+    SlowApply(Target, Time),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |time: &Time| time / MS;
+        match self {
+            Self::Loss(percent) => write!(f, "{percent} % of messages lost"),
+            Self::Duplicate(percent) => write!(f, "{percent} % of messages doubled"),
+            Self::Reorder(by) => write!(f, "messages reordered by up to {} ms", ms(by)),
+            Self::Delay(by) => write!(f, "messages delayed by {} ms", ms(by)),
+            Self::OneWay(from, to) => write!(f, "nothing gets from node {from} to {to}"),
+            Self::Partition(side) => write!(f, "partition, one side is {}", set(*side)),
+            Self::Bridge(node) => write!(f, "nodes meet through node {node} only"),
+            Self::Hold(target) => write!(f, "messages of {target} held back, then all at once"),
+            Self::Crash(target, disk) => write!(f, "{target} crashes, unsynced {disk:?}"),
+            Self::CrashAtEffect(target, effect, disk) => {
+                write!(f, "{target} crashes at effect {effect} of a round, unsynced {disk:?}")
+            }
+            Self::CrashAll(disk) => write!(f, "all nodes crash, unsynced {disk:?}"),
+            Self::CrashLoop(target, times) => write!(f, "{target} crashes {times} times in a row"),
+            Self::Pause(target) => write!(f, "{target} is paused"),
+            Self::Stop(target) => write!(f, "{target} is stopped in order"),
+            Self::HandOver(target) => write!(f, "{target} hands leadership over"),
+            Self::SlowSync(target, by) => write!(f, "syncs of {target} take {} ms more", ms(by)),
+            Self::FailSync(target, is_kept) => {
+                let kept = if *is_kept { "there" } else { "not" };
+                write!(f, "a sync of {target} fails, its data is {kept}")
+            }
+            Self::NoSpace(target) => write!(f, "the disk of {target} is full"),
+            Self::LogRot(target) => write!(f, "{target} crashes, a bit of its log flips"),
+            Self::StateRot(target) => write!(f, "{target} crashes, a bit of its state flips"),
+            Self::ClockJump(target, by) => write!(f, "the clock of {target} jumps by {by} ms"),
+            Self::ClockFreeze(target) => write!(f, "the clock of {target} stands still"),
+            Self::SlowApply(target, by) => write!(f, "entries take {target} {} ms more", ms(by)),
+        }
+    }
+}
+
+fn set(side: u8) -> String {
+    let nodes: Vec<_> = (0..8).filter(|bit| side & 1 << bit != 0).map(|bit| bit + 1).collect();
+    format!("{nodes:?}")
+}
+
+/// A fault, when it begins, and how long it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Episode {
+    /// Its number in the plan, from 1.
+    pub number: usize,
+    /// When it begins.
+    pub at: Time,
+    /// How long it lasts; for a crash, how long the process stays down.
+    pub lasts: Time,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Episode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |time: Time| (time / SECOND, time % SECOND / MS);
+        let ((at, at_ms), (lasts, lasts_ms)) = (seconds(self.at), seconds(self.lasts));
+        write!(
+            f,
+            "{:>3}  {at:>3}.{at_ms:03} s for {lasts:>2}.{lasts_ms:03} s: {}",
+            self.number, self.fault
+        )
+    }
+}
+
+macro_rules! kinds {
+    ($($variant:ident = $name:literal,)+) => {
+        /// A kind of fault, as the ledger counts it: by what it did, not by what was intended.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[expect(missing_docs, reason = "their names say it")]
+        pub enum Kind {
+            $($variant,)+
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Its name, for a report.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Loss = "message lost",
+    Duplicate = "message doubled",
+    Reorder = "message overtaken",
+    Delay = "message delayed",
+    OneWay = "one-way partition",
+    Partition = "partition",
+    Bridge = "bridge partition",
+    Hold = "hold, then flood",
+    Crash = "crash",
+    CrashAtEffect = "crash at an effect",
+    CrashAll = "crash of all",
+    CrashLoop = "crash loop",
+    Pause = "pause",
+    Stop = "orderly stop",
+    HandOver = "leadership handed over",
+    UnsyncedLost = "unsynced write lost",
+    UnsyncedTorn = "unsynced write torn",
+    UnsyncedReordered = "unsynced write reordered",
+    StateLost = "unsynced state lost",
+    Amnesia = "log in memory lost",
+    SlowSync = "slow sync",
+    FailSync = "failed sync",
+    NoSpace = "disk full",
+    LogRot = "bit flipped in the log",
+    StateRot = "bit flipped in the state",
+    ClockJump = "clock jump",
+    ClockFreeze = "clock frozen",
+    ClockSkew = "clock skew",
+    SlowApply = "slow apply",
+}
+
+/// How often each kind of fault fired, and how often progress was seen after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    fired: [u64; Kind::ALL.len()],
+    recovered: [u64; Kind::ALL.len()],
+    open: Vec<(Kind, u32)>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let none = [0; Kind::ALL.len()];
+        Self { fired: none, recovered: none, open: Vec::new() }
+    }
+}
+
+/// Faults that wait to be seen recovered from, at most: a flood of lost messages counts as one.
+const OPEN_MAX: usize = 256;
+
+impl Ledger {
+    /// A fault fired at a node, or (0) between nodes.
+    pub fn fire(&mut self, kind: Kind, node: u32) {
+        self.fired[kind as usize] += 1;
+        if self.open.len() < OPEN_MAX && !self.open.contains(&(kind, node)) {
+            self.open.push((kind, node));
+        }
+    }
+
+    /// A node has applied an entry that was new to it.
+    pub fn progress(&mut self, node: u32) {
+        let recovered = &mut self.recovered;
+        self.open.retain(|(kind, at)| {
+            let is_over = *at == node || *at == 0;
+            if is_over {
+                recovered[*kind as usize] += 1;
+            }
+            !is_over
+        });
+    }
+
+    /// How often a kind has fired.
+    pub fn fired(&self, kind: Kind) -> u64 {
+        self.fired[kind as usize]
+    }
+
+    /// How often progress was seen after it.
+    pub fn recovered(&self, kind: Kind) -> u64 {
+        self.recovered[kind as usize]
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in self.fired.iter_mut().zip(other.fired) {
+            *sum += more;
+        }
+        for (sum, more) in self.recovered.iter_mut().zip(other.recovered) {
+            *sum += more;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The network between nodes: each direction of each pair is a link of its own, in order like TCP
+//! unless a fault says otherwise.
+
+use crate::time::{MS, Time};
+
+/// What takes a message that nothing is wrong with.
+const LATENCY_US: std::ops::Range<Time> = 150..1_500;
+/// How late the second copy of a message may come.
+const DUPLICATE_LATE_MAX: Time = 4_000 * MS;
+
+/// What happens to one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is lost, as partitions lose it.
+    Cut,
+    /// It is lost by chance.
+    Lost,
+    /// It waits until its link is released.
+    Held,
+    /// It arrives then.
+    Arrives(Arrival),
+}
+
+/// When a message arrives, and what was wrong with its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When.
+    pub at: Time,
+    /// When a second copy of it does.
+    pub again_at: Option<Time>,
+    /// Whether it may have overtaken others.
+    pub is_reordered: bool,
+    /// Whether it took longer than it should.
+    pub is_delayed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    /// How many faults cut it.
+    cuts: u32,
+    /// How many faults hold it.
+    holds: u32,
+    /// The last arrival, before which no later message arrives.
+    last: Time,
+}
+
+/// All links.
+#[derive(Debug)]
+pub struct Net {
+    nodes: u32,
+    links: Vec<Link>,
+    rng: fastrand::Rng,
+    loss_percent: u32,
+    duplicate_percent: u32,
+    reorder_us: Time,
+    delay_us: Time,
+}
+
+impl Net {
+    /// Links between so many nodes, on which nothing is wrong.
+    pub fn new(nodes: u32, rng: fastrand::Rng) -> Self {
+        let links = vec![Link::default(); (nodes * nodes) as usize];
+        Self {
+            nodes,
+            links,
+            rng,
+            loss_percent: 0,
+            duplicate_percent: 0,
+            reorder_us: 0,
+            delay_us: 0,
+        }
+    }
+
+    fn link(&mut self, from: u32, to: u32) -> &mut Link {
+        &mut self.links[((from - 1) * self.nodes + to - 1) as usize]
+    }
+
+    /// Cuts a link once more, or once less.
+    pub fn cut(&mut self, from: u32, to: u32, is_cut: bool) {
+        let cuts = &mut self.link(from, to).cuts;
+        *cuts = if is_cut { *cuts + 1 } else { cuts.saturating_sub(1) };
+    }
+
+    /// Holds a link once more, or once less; true when it is free now.
+    pub fn hold(&mut self, from: u32, to: u32, is_held: bool) -> bool {
+        let holds = &mut self.link(from, to).holds;
+        *holds = if is_held { *holds + 1 } else { holds.saturating_sub(1) };
+        *holds == 0
+    }
+
+    /// Loses so many percent more (or, negative, less) of all messages.
+    pub fn lose(&mut self, percent: i32) {
+        self.loss_percent = self.loss_percent.saturating_add_signed(percent);
+    }
+
+    /// Doubles so many percent more (or, negative, less) of all messages.
+    pub fn duplicate(&mut self, percent: i32) {
+        self.duplicate_percent = self.duplicate_percent.saturating_add_signed(percent);
+    }
+
+    /// Lets messages overtake each other by up to so much more (or less).
+    pub fn reorder(&mut self, by: i64) {
+        self.reorder_us = self.reorder_us.saturating_add_signed(by);
+    }
+
+    /// Makes all messages slower by so much (or faster).
+    pub fn delay(&mut self, by: i64) {
+        self.delay_us = self.delay_us.saturating_add_signed(by);
+    }
+
+    /// Heals all links.
+    pub fn heal(&mut self) {
+        for link in &mut self.links {
+            (link.cuts, link.holds) = (0, 0);
+        }
+        (self.loss_percent, self.duplicate_percent) = (0, 0);
+        (self.reorder_us, self.delay_us) = (0, 0);
+    }
+
+    /// Decides what happens to a message that leaves now.
+    pub fn fate(&mut self, now: Time, from: u32, to: u32) -> Fate {
+        let link = *self.link(from, to);
+        if link.cuts > 0 {
+            return Fate::Cut;
+        }
+        if self.rng.u32(0..100) < self.loss_percent {
+            return Fate::Lost;
+        }
+        if link.holds > 0 {
+            return Fate::Held;
+        }
+        let mut at = now + self.rng.u64(LATENCY_US) + self.delay_us;
+        let is_reordered = self.reorder_us > 0;
+        if is_reordered {
+            at += self.rng.u64(0..self.reorder_us);
+        } else {
+            at = at.max(link.last + 1);
+            self.link(from, to).last = at;
+        }
+        let is_doubled = self.rng.u32(0..100) < self.duplicate_percent;
+        let again_at = is_doubled.then(|| at + self.rng.u64(0..DUPLICATE_LATE_MAX));
+        Fate::Arrives(Arrival { at, again_at, is_reordered, is_delayed: self.delay_us > 0 })
+    }
+}

@@ -1,0 +1,251 @@
+//! What a seed draws: the cluster, its clients, and its own mix of faults.
+//!
+//! Each seed leaves out some kinds of fault and has more of others (swarm testing: Groce et al.,
+//! 2012): a bug that one fault would hide shows where that fault does not happen.
+
+use std::time::Duration;
+
+use quorate_core::batcher::BatcherConfig;
+use quorate_core::replica::Bounds;
+
+use crate::fault::{Episode, Fault, Target, Unsynced};
+use crate::time::{MS, SECOND, Time};
+
+/// Of so many seeds, one runs the real module.
+const WASM_ONE_IN: u64 = 20;
+/// Of so many seeds, one keeps its log in memory.
+const MEMORY_ONE_IN: u32 = 5;
+
+/// All that is decided before a run begins. The rest follows from it and from the seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: u32,
+    /// Whether the real module runs, not the native program.
+    pub is_wasm: bool,
+    /// Whether logs are in memory: a node that restarts joins anew.
+    pub is_volatile: bool,
+    /// How many clients.
+    pub clients: u32,
+    /// How many registers they use.
+    pub keys: u32,
+    /// How long a client waits between two calls, at most.
+    pub think_max: Time,
+    /// Of 100 calls, so many are scripts.
+    pub scripts_percent: u32,
+    /// Of 100 calls, so many only read.
+    pub reads_percent: u32,
+    /// What bounds replicas.
+    pub bounds: Bounds,
+    /// What bounds batches.
+    pub batcher: BatcherConfig,
+    /// Committed entries that wait for apply, in bytes, before a node takes no more.
+    pub parked_bytes_max: usize,
+    /// Commands that wait for the batcher.
+    pub submit_max: usize,
+    /// How much faster or slower each node's clock runs, in thousandths.
+    pub skews_permille: Vec<i64>,
+    /// How long faults go on.
+    pub lasts: Time,
+    /// What goes wrong, in order of time.
+    pub episodes: Vec<Episode>,
+}
+
+/// A stream of random numbers of its own for each purpose: what one draws does not move another.
+pub fn stream(seed: u64, purpose: &str) -> fastrand::Rng {
+    fastrand::Rng::with_seed(crate::trace::mix_bytes(seed, purpose.as_bytes()))
+}
+
+impl Plan {
+    /// What this seed draws.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = stream(seed, "plan");
+        let nodes = *pick(&mut rng, &[3, 3, 3, 3, 5, 5, 4, 7]);
+        let is_wasm = seed % WASM_ONE_IN == WASM_ONE_IN - 1;
+        let lasts = rng.u64(12 * SECOND..34 * SECOND);
+        let is_volatile = rng.u32(0..MEMORY_ONE_IN) == 0;
+        let mut plan = Self {
+            seed,
+            nodes,
+            is_wasm,
+            is_volatile,
+            clients: rng.u32(3..14),
+            keys: rng.u32(1..5),
+            think_max: rng.u64(30 * MS..700 * MS),
+            scripts_percent: if is_wasm { 0 } else { *pick(&mut rng, &[0, 15, 30, 60]) },
+            reads_percent: rng.u32(10..60),
+            bounds: bounds(&mut rng),
+            batcher: batcher(&mut rng),
+            parked_bytes_max: *pick(&mut rng, &[300, 4_000, 1 << 20]),
+            submit_max: *pick(&mut rng, &[4, 64, 1024]),
+            skews_permille: (0..nodes).map(|_| rng.i64(-50..=50)).collect(),
+            lasts,
+            episodes: Vec::new(),
+        };
+        plan.episodes = episodes(&mut rng, nodes, lasts);
+        plan
+    }
+
+    /// The same with some of its faults only.
+    #[must_use]
+    pub fn with_faults(&self, numbers: &[usize]) -> Self {
+        let mut plan = self.clone();
+        plan.episodes.retain(|episode| numbers.contains(&episode.number));
+        plan
+    }
+
+    /// The numbers of its faults.
+    pub fn faults(&self) -> Vec<usize> {
+        self.episodes.iter().map(|episode| episode.number).collect()
+    }
+
+    /// A cluster without faults and clients: for scripts, which bring their own.
+    pub fn calm(seed: u64, nodes: u32) -> Self {
+        Self {
+            seed,
+            nodes,
+            is_wasm: false,
+            is_volatile: false,
+            clients: 0,
+            keys: 4,
+            think_max: SECOND,
+            scripts_percent: 0,
+            reads_percent: 0,
+            bounds: Bounds::default(),
+            batcher: BatcherConfig::default(),
+            parked_bytes_max: 1 << 20,
+            submit_max: 1024,
+            skews_permille: vec![0; nodes as usize],
+            lasts: 0,
+            episodes: Vec::new(),
+        }
+    }
+}
+
+fn pick<'a, T>(rng: &mut fastrand::Rng, from: &'a [T]) -> &'a T {
+    &from[rng.usize(0..from.len())]
+}
+
+/// Often so small that paths are taken which need gigabytes else.
+fn bounds(rng: &mut fastrand::Rng) -> Bounds {
+    let all = Bounds::default();
+    let message_bytes_max = *pick(rng, &[all.message_bytes_max, 2_000, 150]);
+    Bounds {
+        message_bytes_max,
+        inflight_messages_max: *pick(rng, &[all.inflight_messages_max, 8, 2]),
+        committed_bytes_per_ready_max: *pick(rng, &[all.committed_bytes_per_ready_max, 300]),
+        // Raft takes no smaller one than a message.
+        uncommitted_bytes_max: (*pick(rng, &[all.uncommitted_bytes_max, 4_000, 600]))
+            .max(message_bytes_max),
+        reads_waiting_max: *pick(rng, &[all.reads_waiting_max, 3]),
+    }
+}
+
+fn batcher(rng: &mut fastrand::Rng) -> BatcherConfig {
+    let all = BatcherConfig::default();
+    BatcherConfig {
+        commands_max: *pick(rng, &[all.commands_max, 1, 3]),
+        bytes_max: *pick(rng, &[all.bytes_max, 400, 100]),
+        linger: *pick(rng, &[Duration::ZERO, Duration::ZERO, Duration::from_millis(5)]),
+    }
+}
+
+/// Families of faults: a seed leaves each out with even chances.
+const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 8] =
+    [messages, partitions, crashes, crashes, standing, disks, clocks, rot];
+
+fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
+    let families: Vec<_> = FAMILIES.into_iter().filter(|_| rng.bool()).collect();
+    if families.is_empty() {
+        return Vec::new();
+    }
+    let count = rng.usize(3..26);
+    let mut episodes: Vec<_> = (0..count)
+        .map(|_| {
+            let fault = pick(rng, &families)(rng, nodes);
+            let longest = match fault {
+                Fault::Loss(_) | Fault::Duplicate(_) | Fault::Reorder(_) => 10 * SECOND,
+                _ => *pick(rng, &[300 * MS, 2 * SECOND, 5 * SECOND]),
+            };
+            let at = rng.u64(0..lasts);
+            Episode { number: 0, at, lasts: rng.u64(20 * MS..longest), fault }
+        })
+        .collect();
+    episodes.sort_by_key(|episode| episode.at);
+    for (number, episode) in (1..).zip(&mut episodes) {
+        episode.number = number;
+    }
+    episodes
+}
+
+fn target(rng: &mut fastrand::Rng, nodes: u32) -> Target {
+    if rng.u32(0..3) == 0 { Target::Leader } else { Target::Node(rng.u32(1..=nodes)) }
+}
+
+fn unsynced(rng: &mut fastrand::Rng) -> Unsynced {
+    use Unsynced::{Kept, Lost, Reordered, Torn};
+    *pick(rng, &[Lost, Torn, Reordered, Kept])
+}
+
+fn messages(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    match rng.u32(0..5) {
+        0 => Fault::Loss(*pick(rng, &[1, 10, 40])),
+        1 => Fault::Duplicate(*pick(rng, &[2, 20])),
+        2 => Fault::Reorder(rng.u64(2 * MS..400 * MS)),
+        3 => Fault::Delay(rng.u64(5 * MS..900 * MS)),
+        _ => Fault::Hold(target(rng, nodes)),
+    }
+}
+
+fn partitions(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    let from = rng.u32(1..=nodes);
+    match rng.u32(0..4) {
+        0 => Fault::OneWay(from, from % nodes + 1),
+        1 => Fault::Bridge(from),
+        _ => Fault::Partition(rng.u8(1..(1 << nodes) - 1)),
+    }
+}
+
+fn crashes(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    let target = target(rng, nodes);
+    match rng.u32(0..8) {
+        0 | 1 => Fault::Crash(target, unsynced(rng)),
+        2 | 3 => Fault::CrashAtEffect(target, rng.u8(0..12), unsynced(rng)),
+        4 => Fault::CrashAll(unsynced(rng)),
+        5 => Fault::CrashLoop(target, rng.u8(2..6)),
+        6 => Fault::HandOver(Target::Leader),
+        _ => Fault::Stop(target),
+    }
+}
+
+fn standing(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    let target = target(rng, nodes);
+    match rng.u32(0..2) {
+        0 => Fault::Pause(target),
+        _ => Fault::SlowApply(target, rng.u64(5 * MS..600 * MS)),
+    }
+}
+
+fn disks(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    let target = target(rng, nodes);
+    match rng.u32(0..4) {
+        0 => Fault::FailSync(target, rng.bool()),
+        1 => Fault::NoSpace(target),
+        _ => Fault::SlowSync(target, rng.u64(5 * MS..2 * SECOND)),
+    }
+}
+
+fn clocks(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    let target = target(rng, nodes);
+    match rng.u32(0..2) {
+        0 => Fault::ClockJump(target, rng.i64(-3_600_000..3_600_000)),
+        _ => Fault::ClockFreeze(target),
+    }
+}
+
+fn rot(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    let target = target(rng, nodes);
+    if rng.bool() { Fault::LogRot(target) } else { Fault::StateRot(target) }
+}

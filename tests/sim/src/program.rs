@@ -1,0 +1,194 @@
+//! The machine under test: a native program, or the real module of the key-value plugin.
+//!
+//! The native one does what the plugin does with registers, and runs scripts: together they use all
+//! that a program can do with its state, and each way a call can end.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kv::compare::Target;
+use kv::txn_op::Op as TxnOp;
+use kv::txn_op_reply::Reply as TxnOpReply;
+use kv::{
+    GetReply, GetRequest, KeyValue, PutReply, PutRequest, TxnOpReply as OpReply, TxnReply,
+    TxnRequest,
+};
+use prost::Message as _;
+use quorate::wasm::{Module, WasmProgram};
+use quorate_core::machine::Program;
+use quorate_core::outcome::{Fatal, Outcome, Rejection};
+use quorate_core::run::{Call, Run, Stop};
+use quorate_core::state::Range;
+
+use crate::request::{self, End, Script, ScriptReply, Step, StepKind, StepReply};
+
+/// A machine's code.
+pub enum SimProgram {
+    /// In this process.
+    Native,
+    /// The plugin, in its sandbox.
+    Wasm(Box<WasmProgram>),
+}
+
+impl SimProgram {
+    /// The program of a node; `module` is the plugin's, if it is to be run.
+    pub fn new(module: Option<&Arc<Module>>) -> Self {
+        module.map_or(Self::Native, |module| Self::Wasm(Box::new(module.program())))
+    }
+
+    /// Answers a query.
+    pub fn query(module: Option<&Arc<Module>>, mut run: Run) -> Result<Outcome, Fatal> {
+        if let Some(module) = module {
+            return module.query(run);
+        }
+        let call = run.next_call().ok_or_else(|| Fatal::msg("a query without a call"))?;
+        native(&mut run, &call)
+    }
+}
+
+impl Program for SimProgram {
+    fn run(&mut self, mut run: Run) -> Result<Run, Fatal> {
+        match self {
+            Self::Native => {
+                while let Some(call) = run.next_call() {
+                    let outcome = native(&mut run, &call)?;
+                    run.finish(outcome);
+                }
+                Ok(run)
+            }
+            Self::Wasm(program) => program.run(run),
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(), Fatal> {
+        match self {
+            Self::Native => Ok(()),
+            Self::Wasm(program) => program.prepare(),
+        }
+    }
+}
+
+fn native(run: &mut Run, call: &Call) -> Result<Outcome, Fatal> {
+    match answer(run, call) {
+        Ok(reply) => Ok(Ok(reply.into())),
+        Err(Stop::Reject(rejection)) => Ok(Err(rejection)),
+        Err(Stop::Fatal(fatal)) => Err(fatal),
+    }
+}
+
+fn answer(run: &mut Run, call: &Call) -> Result<Vec<u8>, Stop> {
+    let payload = &call.payload[..];
+    let malformed = |_| Stop::Reject(status(3, "malformed"));
+    match call.method {
+        request::PUT => {
+            let request = PutRequest::decode(payload).map_err(malformed)?;
+            let revision = revision(run)? + 1;
+            let prev_kv = put(run, request, revision)?;
+            Ok(PutReply { revision, prev_kv }.encode_to_vec())
+        }
+        request::GET => {
+            let request = GetRequest::decode(payload).map_err(malformed)?;
+            let (revision, kv) = (revision(run)?, get(run, &request.key)?);
+            Ok(GetReply { revision, kv }.encode_to_vec())
+        }
+        request::TXN => {
+            let request = TxnRequest::decode(payload).map_err(malformed)?;
+            Ok(txn(run, request)?.encode_to_vec())
+        }
+        request::SCRIPT => {
+            let script = Script::decode(payload).map_err(malformed)?;
+            let mut reply = ScriptReply::default();
+            for step in &script.steps {
+                reply.steps.push(take(run, call, step)?);
+            }
+            match script.end() {
+                End::Reply => Ok(reply.encode_to_vec()),
+                End::Reject => Err(status(10, "on second thought").into()),
+                End::Trap => Err(Rejection::trap("as it was told").into()),
+                End::Fuel => Err(Rejection::OutOfFuel.into()),
+            }
+        }
+        _ => Err(status(12, "no such method").into()),
+    }
+}
+
+fn status(code: u32, message: &str) -> Rejection {
+    Rejection::Status { code, message: message.to_owned(), details: Bytes::new() }
+}
+
+fn register_key(key: &[u8]) -> Bytes {
+    [b"p", key].concat().into()
+}
+
+fn revision(run: &Run) -> Result<u64, Fatal> {
+    let bytes = run.get(b"r")?.unwrap_or_default();
+    Ok(request::value_number(&bytes).unwrap_or(0))
+}
+
+/// A register is stored as the revision that set it, and its value.
+fn get(run: &Run, key: &[u8]) -> Result<Option<KeyValue>, Fatal> {
+    let Some(stored) = run.get(&register_key(key))? else { return Ok(None) };
+    let (revision, value) = stored.split_at(8);
+    Ok(Some(KeyValue {
+        key: key.to_vec(),
+        value: value.to_vec(),
+        mod_revision: request::value_number(revision).unwrap_or(0),
+        ..KeyValue::default()
+    }))
+}
+
+fn put(run: &mut Run, request: PutRequest, revision: u64) -> Result<Option<KeyValue>, Stop> {
+    let found = get(run, &request.key)?;
+    let mut stored = revision.to_le_bytes().to_vec();
+    stored.extend(request.value);
+    run.put(register_key(&request.key), stored.into())?;
+    run.put(Bytes::from_static(b"r"), revision.to_le_bytes().to_vec().into())?;
+    Ok(found)
+}
+
+/// One comparison of a revision, one put, one get: what the clients of a simulation ask for.
+fn txn(run: &mut Run, request: TxnRequest) -> Result<TxnReply, Stop> {
+    let revision = revision(run)?;
+    let compare = request.compare.first().cloned().unwrap_or_default();
+    let found = get(run, &compare.key)?;
+    let mod_revision = found.as_ref().map_or(0, |kv| kv.mod_revision);
+    let succeeded = compare.target == Some(Target::ModRevision(mod_revision));
+    let (revision, reply) = match request.success.into_iter().next().and_then(|op| op.op) {
+        Some(TxnOp::Put(request)) if succeeded => {
+            let revision = revision + 1;
+            let prev_kv = put(run, request, revision)?;
+            (revision, TxnOpReply::Put(PutReply { revision, prev_kv }))
+        }
+        _ => (revision, TxnOpReply::Get(GetReply { revision, kv: found })),
+    };
+    Ok(TxnReply { revision, succeeded, responses: vec![OpReply { reply: Some(reply) }] })
+}
+
+fn take(run: &mut Run, call: &Call, step: &Step) -> Result<StepReply, Stop> {
+    let key = Bytes::copy_from_slice(&step.key);
+    let mut reply = StepReply::default();
+    match step.kind() {
+        StepKind::Put => run.put(key, step.value.clone().into())?,
+        StepKind::PutTooLong => {
+            let long = quorate_core::limits::KEY_BYTES_MAX + 1;
+            run.put(vec![b's'; long].into(), Bytes::new())?;
+        }
+        StepKind::Delete => reply.count = run.delete(key)?.into(),
+        StepKind::DeleteRange => reply.count = run.delete_range(&step.key, Some(&step.value))?,
+        StepKind::Get => reply.read.extend(run.get(&step.key)?.map(|value| value.to_vec())),
+        StepKind::Scan | StepKind::ScanBack => {
+            let reverse = step.kind() == StepKind::ScanBack;
+            let range = Range { lo: &step.key, hi: Some(&step.value), reverse };
+            run.scan(range, &mut |key, value| {
+                reply.read.extend([key.to_vec(), value.to_vec()]);
+                ControlFlow::Continue(())
+            })?;
+        }
+        StepKind::Stamp => {
+            reply.place = vec![call.time_ms, call.index, call.position.into()];
+            reply.seed = call.seed;
+        }
+    }
+    Ok(reply)
+}
