@@ -56,11 +56,22 @@ fn open(options: &Options, dir: &Path) -> Result<DB, Fatal> {
         let text: &str = error.as_ref();
         // RocksDB has no kind of error for this: the words of the same process, and of another.
         let locked = text.contains("lock hold by current process") || text.contains("lock file");
-        let what = if locked {
-            format!("another process has the folder {} open", dir.display())
-        } else {
-            format!("cannot open the folder {}", dir.display())
-        };
-        Fatal::new(what, error.into())
+        if locked {
+            let what = format!("another process has the folder {} open", dir.display());
+            return Fatal::new(what, error.into());
+        }
+        failure(format!("cannot open the folder {}", dir.display()), error)
     })
+}
+
+/// What RocksDB could not do, and for a full disk what is to be done about it.
+fn failure(what: String, error: rocksdb::Error) -> Fatal {
+    let text: &str = error.as_ref();
+    // Nor has it one that it shows for these.
+    let is_full = ["No space left on device", "Disk quota exceeded"];
+    if is_full.iter().any(|full| text.contains(full)) {
+        let advice = "its disk is full: make room there, then start this node again";
+        return Fatal::new(format!("{what}: {advice}"), error.into());
+    }
+    Fatal::new(what, error.into())
 }

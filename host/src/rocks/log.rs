@@ -284,7 +284,7 @@ impl Disk {
     }
 
     fn failure(&self, what: &str, error: rocksdb::Error) -> Fatal {
-        Fatal::new(format!("the log in {} {what}", self.db.path().display()), error.into())
+        super::failure(format!("the log in {} {what}", self.db.path().display()), error)
     }
 }
 

@@ -181,7 +181,7 @@ fn damaged(db: &DB, key: &[u8]) -> Fatal {
 }
 
 fn failure(db: &DB, what: &str, error: rocksdb::Error) -> Fatal {
-    Fatal::new(format!("the state in {} {what}", db.path().display()), error.into())
+    super::failure(format!("the state in {} {what}", db.path().display()), error)
 }
 
 fn options(write_buffer_bytes: usize) -> Options {

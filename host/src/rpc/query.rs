@@ -1,6 +1,7 @@
 //! Linearizable queries: on any node, on a snapshot of the state, in parallel with apply.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_core::batch::Command;
 use quorate_core::id::LogId;
@@ -8,11 +9,17 @@ use quorate_core::outcome::Outcome;
 use quorate_core::run::Run;
 use quorate_core::state::StateStore;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::consensus::Reader;
 use crate::identity::GROUP;
+use crate::submit::COMMAND_WAIT_MAX;
 use crate::wasm::Module;
+
+/// How long a query waits until the state has all that was committed before: as long as a command
+/// waits for its outcome, so that a client needs one time-out for both.
+const QUERY_WAIT_MAX: Duration = COMMAND_WAIT_MAX;
 
 /// Answers queries. A read index says what was committed when the query came; the state is read as
 /// soon as it has applied that much.
@@ -38,11 +45,10 @@ impl Queries {
 
     /// Runs a query; returns the place in the log whose state it saw, and what it found.
     pub async fn query(&self, query: Command) -> Result<(LogId, Outcome), Status> {
-        let index = self.read_index().await?;
-        let stopping = || Status::unavailable("this node is stopping");
-        let mut applied = self.applied.clone();
-        applied.wait_for(|applied| *applied >= index).await.map_err(|_| stopping())?;
-        let permit = self.module.query_slots().acquire_owned().await.map_err(|_| stopping())?;
+        let deadline = Instant::now() + QUERY_WAIT_MAX;
+        let index = timeout_at(deadline, self.read_index()).await.map_err(|_| no_leader())??;
+        applied_in_time(self.applied.clone(), index, deadline).await?;
+        let permit = self.module.query_slots().acquire_owned().await.map_err(stopping)?;
         let (state, module) = (Arc::clone(&self.state), Arc::clone(&self.module));
         let run = tokio::task::spawn_blocking(move || {
             let view = state.snapshot();
@@ -51,24 +57,73 @@ impl Queries {
             drop(permit);
             outcome.map(|outcome| (seen, outcome))
         });
-        run.await.map_err(|_| stopping())?.map_err(|fatal| {
+        run.await.map_err(stopping)?.map_err(|fatal| {
             tracing::error!("a query met a fault of this node: {fatal}");
             Status::internal("this node could not run the query; its log says why")
         })
     }
 
     async fn read_index(&self) -> Result<u64, Status> {
-        let stopping = || Status::unavailable("this node is stopping");
         let (reader, index) = oneshot::channel();
-        self.reads.send(reader).await.map_err(|_| stopping())?;
-        index.await.map_err(|_| stopping())?.map_err(|refusal| {
+        self.reads.send(reader).await.map_err(stopping)?;
+        index.await.map_err(stopping)?.map_err(|refusal| {
             use quorate_core::replica::Refusal;
             match refusal {
                 Refusal::Busy => Status::resource_exhausted("too many reads wait; try later"),
-                Refusal::NotLeader(_) | Refusal::Overwritten => Status::unavailable(
-                    "no leader was found in time, so the latest state is not known; try again",
-                ),
+                Refusal::NotLeader(_) | Refusal::Overwritten => no_leader(),
             }
         })
+    }
+}
+
+/// Waits until the state has all up to an index: not for long on a node that keeps up, for minutes
+/// on one that has a long log to catch up with.
+async fn applied_in_time(
+    mut applied: watch::Receiver<u64>,
+    index: u64,
+    deadline: Instant,
+) -> Result<(), Status> {
+    let reached = timeout_at(deadline, applied.wait_for(|applied| *applied >= index)).await;
+    reached.map_err(|_| behind())?.map_err(stopping)?;
+    Ok(())
+}
+
+fn no_leader() -> Status {
+    Status::unavailable("no leader was found in time, so the latest state is not known; try again")
+}
+
+fn behind() -> Status {
+    Status::unavailable(
+        "this node is behind, and did not have the latest state in time; ask another node, or try \
+         again when it has caught up",
+    )
+}
+
+/// Whoever answers is gone.
+fn stopping<E>(_: E) -> Status {
+    Status::unavailable("this node is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_does_not_outlast_its_deadline_on_a_node_that_is_behind() {
+        let (sender, applied) = watch::channel(4);
+        let now = Instant::now();
+        let late = applied_in_time(applied.clone(), 5, now).await.unwrap_err();
+        assert_eq!(late.code(), Code::Unavailable);
+        assert!(late.message().contains("ask another node"), "{late}");
+        applied_in_time(applied.clone(), 4, now).await.unwrap();
+
+        let waiting = tokio::spawn(applied_in_time(applied.clone(), 5, now + QUERY_WAIT_MAX));
+        sender.send_replace(5);
+        waiting.await.unwrap().unwrap();
+        drop(sender);
+        let stopped = applied_in_time(applied, 6, now + QUERY_WAIT_MAX).await.unwrap_err();
+        assert!(stopped.message().contains("stopping"), "{stopped}");
     }
 }
