@@ -6,7 +6,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::binary::quorate;
+use crate::disk::Disks;
 use crate::kv::Kv;
+use crate::network::Network;
 use crate::ports;
 use crate::process::Process;
 
@@ -24,6 +26,8 @@ pub enum Log {
 pub struct Cluster {
     log: Log,
     nodes: Vec<Node>,
+    network: Option<Network>,
+    disks: Option<Disks>,
     /// Last: it is removed when the processes are gone.
     folder: TempDir,
 }
@@ -44,7 +48,30 @@ impl Cluster {
             process: None,
         };
         let folder = tempfile::tempdir().expect("a folder for the nodes");
-        Self { log, nodes: (0..count).map(node).collect(), folder }
+        let nodes = (0..count).map(node).collect();
+        Self { log, nodes, network: None, disks: None, folder }
+    }
+
+    /// A cluster on disk whose nodes run, and reach each other by a network that can fail. Must be
+    /// called within a runtime.
+    pub fn behind_proxies(count: usize) -> Self {
+        let mut cluster = Self::new(count, Log::RocksDb);
+        let addresses: Vec<_> = cluster.nodes.iter().map(|node| node.peers.clone()).collect();
+        cluster.network = Some(Network::new(&addresses));
+        cluster.start_all();
+        cluster
+    }
+
+    /// A cluster whose nodes run, each with its data on a disk of so many MiB.
+    pub fn on_small_disks(count: usize, mebibytes: u32) -> Self {
+        let mut cluster = Self::new(count, Log::RocksDb);
+        let folders: Vec<_> = cluster.ids().map(|node| cluster.data(node)).collect();
+        for folder in &folders {
+            std::fs::create_dir(folder).expect("its parent is there, and new");
+        }
+        cluster.disks = Some(Disks::mount(&folders, mebibytes));
+        cluster.start_all();
+        cluster
     }
 
     /// A cluster whose nodes run.
@@ -89,9 +116,23 @@ impl Cluster {
         Kv::at(self.address(node))
     }
 
-    /// All nodes, as each of them is told.
-    pub fn peers(&self) -> String {
-        let peers = self.ids().zip(&self.nodes).map(|(id, node)| format!("{id}={}", node.peers));
+    /// What the nodes reach each other by.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("the cluster is behind proxies")
+    }
+
+    /// Where the nodes have their data.
+    pub fn disks(&self) -> &Disks {
+        self.disks.as_ref().expect("the cluster is on small disks")
+    }
+
+    /// All nodes, as one of them is told.
+    pub fn peers(&self, node: u64) -> String {
+        let address = |peer: u64| match &self.network {
+            Some(network) if peer != node => network.address(node, peer),
+            Some(_) | None => self.peer_address(peer).to_owned(),
+        };
+        let peers = self.ids().map(|peer| format!("{peer}={}", address(peer)));
         peers.collect::<Vec<_>>().join(",")
     }
 
@@ -100,7 +141,7 @@ impl Cluster {
         let mut command = quorate();
         command.args(["serve", "--node", &node.to_string()]);
         command.args(["--listen", self.address(node), "--peer-listen", self.peer_address(node)]);
-        command.args(["--peers", &self.peers(), "--data"]).arg(self.data(node));
+        command.args(["--peers", &self.peers(node), "--data"]).arg(self.data(node));
         command.args([
             "--log",
             match self.log {
@@ -108,7 +149,10 @@ impl Cluster {
                 Log::Memory => "memory",
             },
         ]);
-        command
+        match &self.disks {
+            Some(disks) => disks.within(&command),
+            None => command,
+        }
     }
 
     /// Starts a node, and waits until it serves.

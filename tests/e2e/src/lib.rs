@@ -3,18 +3,22 @@
 //! 1. [`binary`]: builds `quorate`, and runs it to its end
 //! 2. [`process`]: runs it until it is stopped, or killed
 //! 3. [`cluster`]: several that know each other, on [`ports`] of their own
-//! 4. [`kv`]: a client, generated from the plugin's `.proto`; [`ledger`]: what it was promised
-//! 5. [`wait`]: for an event, with a deadline. Nothing sleeps and hopes
+//! 4. [`network`], made of [`proxy`]: how nodes reach each other, or do not; [`disk`]: small ones
+//! 5. [`kv`]: a client, generated from the plugin's `.proto`; [`ledger`]: what it was promised
+//! 6. [`wait`]: for an event, with a deadline. Nothing sleeps and hopes
 //!
 //! What fails here panics, and what the processes logged is shown with it. Waiting for a process
 //! blocks the thread: that is the test's own, while its clients run on those of its runtime.
 
 pub mod binary;
 pub mod cluster;
+pub mod disk;
 pub mod kv;
 pub mod ledger;
+pub mod network;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod wait;
 
 use std::fmt;
@@ -35,6 +39,12 @@ pub async fn turn() -> SemaphorePermit<'static> {
 /// Waits until no other test runs, for those that measure.
 pub async fn turn_alone() -> SemaphorePermit<'static> {
     FREE.acquire_many(SLOTS).await.expect("never closed")
+}
+
+/// Whether tests run in their full form, which takes minutes: whoever wants it sets
+/// `QUORATE_FULL=1`.
+pub fn is_full() -> bool {
+    std::env::var_os("QUORATE_FULL").is_some_and(|value| value == "1")
 }
 
 /// The workspace's folder.

@@ -47,6 +47,11 @@ impl Process {
         Self { name, child, out, err }
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a line on standard output that begins so.
     pub fn says(&self, beginning: &str) -> String {
         let line = self.out.wait_for(wait::LONG, |line| line.starts_with(beginning));

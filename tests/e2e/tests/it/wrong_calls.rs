@@ -146,7 +146,7 @@ async fn a_data_folder_is_for_one_node_of_one_cluster_and_one_process() {
 async fn a_data_folder_of_a_log_in_memory_is_for_one_process_too() {
     let _turn = turn().await;
     let cluster = Cluster::start(3, Log::Memory);
-    let (data, peers) = (cluster.data(1), cluster.peers());
+    let (data, peers) = (cluster.data(1), cluster.peers(1));
     let data = data.to_str().unwrap();
     // On other ports, so that these are not what the two dispute.
     let second = [&serve("1", &peers, data), &["--log", "memory"][..]].concat();

@@ -11,20 +11,22 @@ use quorate_e2e::kv::v1::txn_op_reply::Reply as TxnOpReply;
 use quorate_e2e::kv::v1::{self, Compare, GetRequest, KeyValue, PutRequest, TxnReply, TxnRequest};
 use quorate_e2e::kv::{CALL_WAIT_MAX, Kv, Place, Reply, was_not_executed};
 use quorate_e2e::wait;
+use quorate_history::{Answer, Call, Found, Op, Outcome};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use super::checker::{Answer, Call, Found, Op, Outcome};
-
 const CLIENTS_PER_NODE: usize = 2;
+/// In a history, a key is its place here.
 const KEYS: [&str; 3] = ["a", "b", "c"];
 /// Some calls of each kind, on each key in turn.
 const CALLS_PER_KEY: usize = 5;
+/// A client's values are its number, and so many times that what it has called before.
+const CLIENTS_MAX: usize = 1000;
 /// What a client that was refused waits before it goes on.
 const BACK_OFF: Duration = Duration::from_millis(10);
 
 /// Clients of all nodes, and what they have seen.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     clients: JoinSet<()>,
     shared: Arc<Shared>,
 }
@@ -36,25 +38,23 @@ struct Shared {
 }
 
 impl Recorder {
-    pub(super) fn start(cluster: &Cluster) -> Self {
+    pub(crate) fn start(cluster: &Cluster) -> Self {
         let shared = Arc::new(Shared {
             begun: Instant::now(),
             stopped: AtomicBool::new(false),
             history: Mutex::default(),
         });
+        let nodes = cluster.ids().flat_map(|node| [node; CLIENTS_PER_NODE]);
         let mut clients = JoinSet::new();
-        for number in 0..CLIENTS_PER_NODE {
-            for node in cluster.ids() {
-                let name = format!("{node}.{number}");
-                let client = Client::new(name, cluster.kv(node));
-                clients.spawn(client.run(Arc::clone(&shared)));
-            }
+        for (number, node) in (0..).zip(nodes) {
+            let client = Client::new(number, cluster.kv(node));
+            clients.spawn(client.run(Arc::clone(&shared)));
         }
         Self { clients, shared }
     }
 
     /// Waits until so many more calls were answered.
-    pub(super) async fn goes_on(&self, calls: usize) {
+    pub(crate) async fn goes_on(&self, calls: usize) {
         let enough = self.shared.answered() + calls;
         wait::eventually("answered calls", wait::LONG, async || match self.shared.answered() {
             answered if answered >= enough => Ok(()),
@@ -64,15 +64,16 @@ impl Recorder {
     }
 
     /// Stops the clients, reads each key a last time, and gives all that was seen.
-    pub(super) async fn stop(&mut self, kv: &Kv) -> Vec<Op> {
+    pub(crate) async fn stop(&mut self, kv: &Kv) -> Vec<Op> {
         self.shared.stopped.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {
             ended.expect("a client does not panic");
         }
-        for key in KEYS {
-            let last = Client::new("last".to_owned(), kv.clone());
+        // It writes nothing, so that its number does not matter.
+        let last = Client::new(0, kv.clone());
+        for at in 0..KEYS.len() {
             wait::eventually("a last Get", wait::LONG, async || {
-                match last.call(&self.shared, key, Call::Get).await {
+                match last.call(&self.shared, at, Call::Get).await {
                     Outcome::Answered(_) => Ok(()),
                     other => Err(format!("{other:?}")),
                 }
@@ -98,30 +99,29 @@ impl Shared {
 }
 
 struct Client {
-    name: String,
+    number: u64,
     kv: Kv,
     /// The revision at which each key was last put, as far as this client knows.
     known: [u64; KEYS.len()],
 }
 
 impl Client {
-    fn new(name: String, kv: Kv) -> Self {
-        Self { name, kv, known: [0; KEYS.len()] }
+    fn new(number: u64, kv: Kv) -> Self {
+        Self { number, kv, known: [0; KEYS.len()] }
     }
 
     async fn run(mut self, shared: Arc<Shared>) {
-        for number in 0.. {
+        for (called, value) in (self.number..).step_by(CLIENTS_MAX).enumerate() {
             if shared.stopped.load(Ordering::Relaxed) {
                 return;
             }
-            let at = (number / CALLS_PER_KEY) % KEYS.len();
-            let value = format!("{}/{number}", self.name);
-            let call = match number % CALLS_PER_KEY {
+            let at = (called / CALLS_PER_KEY) % KEYS.len();
+            let call = match called % CALLS_PER_KEY {
                 0 | 2 => Call::Get,
                 1 | 3 => Call::Cas(self.known[at], value),
                 _ => Call::Put(value),
             };
-            let outcome = self.call(&shared, KEYS[at], call).await;
+            let outcome = self.call(&shared, at, call).await;
             match outcome {
                 Outcome::Answered(Answer { wrote: true, revision, .. }) => {
                     self.known[at] = revision;
@@ -135,14 +135,15 @@ impl Client {
     }
 
     /// Makes a call and writes it down.
-    async fn call(&self, shared: &Shared, key: &'static str, call: Call) -> Outcome {
+    async fn call(&self, shared: &Shared, at: usize, call: Call) -> Outcome {
         let begun = shared.now();
-        let answered = tokio::time::timeout(2 * CALL_WAIT_MAX, self.send(key, &call)).await;
+        let answered = tokio::time::timeout(2 * CALL_WAIT_MAX, self.send(KEYS[at], &call)).await;
         let ended = shared.now();
         let outcome = match answered.expect("every call has an end") {
             Ok(answer) => Outcome::Answered(answer),
             Err(status) => outcome_of(&status),
         };
+        let key = u32::try_from(at).expect("there are few keys");
         shared.lock().push(Op { begun, ended, key, call, outcome: outcome.clone() });
         outcome
     }
@@ -154,20 +155,20 @@ impl Client {
                 Ok(answer(place, message.revision, false, message.kv))
             }
             Call::Put(value) => {
-                let Reply { place, message } = self.kv.put(key, value.clone()).await?;
+                let Reply { place, message } = self.kv.put(key, value.to_string()).await?;
                 Ok(answer(place, message.revision, true, message.prev_kv))
             }
             Call::Cas(mod_revision, value) => {
                 let Reply { place, message } =
-                    self.kv.txn(compare_and_set(key, *mod_revision, value)).await?;
+                    self.kv.txn(compare_and_set(key, *mod_revision, *value)).await?;
                 Ok(answer_of_txn(place, message))
             }
         }
     }
 }
 
-fn compare_and_set(key: &'static str, mod_revision: u64, value: &str) -> TxnRequest {
-    let put = PutRequest { key: key.into(), value: value.to_owned().into(), prev_kv: true };
+fn compare_and_set(key: &'static str, mod_revision: u64, value: u64) -> TxnRequest {
+    let put = PutRequest { key: key.into(), value: value.to_string().into(), prev_kv: true };
     let target = Some(Target::ModRevision(mod_revision));
     TxnRequest {
         compare: vec![Compare { key: key.into(), target, ..Compare::default() }],
@@ -187,7 +188,7 @@ fn answer_of_txn(place: Place, mut message: TxnReply) -> Answer {
 
 fn answer(place: Place, revision: u64, wrote: bool, found: Option<KeyValue>) -> Answer {
     let found = found.map(|kv| Found {
-        value: String::from_utf8(kv.value.into()).expect("it was text"),
+        value: str::from_utf8(&kv.value).expect("text").parse().expect("a number"),
         mod_revision: kv.mod_revision,
     });
     Answer { index: place.index, term: place.term, revision, wrote, found }
