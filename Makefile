@@ -9,13 +9,19 @@ export QUORATE_VENV ?= $(CACHE)/python
 
 PLUGINS := counter kv
 
-.PHONY: run test build lint setup setup-test clean
+.PHONY: run test sim hostile build lint setup setup-test clean
 
 run: build ## a cluster of three nodes on this machine, in the foreground
 	exec dist/quorate dev --nodes 3
 
 test: setup-test
 	cargo test --release --workspace
+
+sim: setup ## the simulator as CI runs it: 3,000 seeds, then every planted bug must be found
+	cargo sim -- --full
+
+hostile: setup ## 5,000 modules that mean harm
+	cargo run --release --package quorate-hostile -- --modules 5000
 
 build: setup ## the release binary and the plugins' modules, in dist/
 	cargo build --release --package quorate

@@ -16,6 +16,7 @@ use quorate_core::log::{Entry, HardState, LogStore, MemoryLog, Persist};
 use quorate_core::outcome::Fatal;
 
 use crate::fault::Unsynced;
+use crate::oracle::Violation;
 use crate::time::Time;
 use crate::trace::{mix, mix_bytes};
 
@@ -94,7 +95,7 @@ pub struct Disk {
     /// What happened since somebody looked.
     pub incidents: Vec<Incident>,
     /// What no log may be asked to do.
-    pub violation: Option<String>,
+    pub violation: Option<Violation>,
 }
 
 /// Locks a disk. One thread runs a simulation, so nobody ever waits.
@@ -287,9 +288,16 @@ impl LogStore for SimLog {
         let before = self.memory.hard_state();
         self.memory.persist(round)?;
         let hard_state = self.memory.hard_state();
+        let last = self.memory.last_index();
         let mut disk = lock(&self.disk);
+        let disk = &mut *disk;
         if disk.violation.is_none() {
             disk.violation = broken_promise(&before, &hard_state);
+        }
+        let expected = round.entries.last().map_or(disk.chains.len() as u64, |entry| entry.index);
+        if last != expected {
+            let detail = format!("it ends at {last} instead of {expected}");
+            disk.violation = Some(Violation::new("a log holds what was written", detail));
         }
         // As in the log on RocksDB, a commit index alone stays in memory until the next round.
         if round.entries.is_empty() && !round.must_sync {
@@ -336,10 +344,13 @@ impl LogStore for SimLog {
 }
 
 /// Terms and commits never fall, and a vote is given once in a term.
-fn broken_promise(before: &HardState, after: &HardState) -> Option<String> {
+fn broken_promise(before: &HardState, after: &HardState) -> Option<Violation> {
     let falls = after.term < before.term || after.commit < before.commit;
     let votes_again = after.term == before.term && before.vote != 0 && after.vote != before.vote;
-    (falls || votes_again).then(|| format!("hard state {before:?} became {after:?}"))
+    (falls || votes_again).then(|| {
+        let detail = format!("{before:?} became {after:?}");
+        Violation::new("terms, votes and commits never fall", detail)
+    })
 }
 
 /// A record: length and checksum, each 4 bytes; then term, vote, commit, and the entries.

@@ -35,6 +35,17 @@ pub enum Unsynced {
     Kept,
 }
 
+/// Which messages of a node are cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What comes and what goes.
+    Both,
+    /// What comes.
+    In,
+    /// What goes.
+    Out,
+}
+
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -52,6 +63,10 @@ pub enum Fault {
     Partition(u8),
     /// The nodes reach each other only through this one.
     Bridge(u32),
+    /// A node hears nobody, or is not heard, or both.
+    Isolate(Target, Way),
+    /// A node is isolated, and its clock stands still: it does not notice.
+    Sleepwalk(Target),
     /// What this node sends is held back and arrives all at once.
     Hold(Target),
     /// A process ends without a warning.
@@ -96,6 +111,10 @@ impl fmt::Display for Fault {
             Self::Delay(by) => write!(f, "messages delayed by {} ms", ms(by)),
             Self::OneWay(from, to) => write!(f, "nothing gets from node {from} to {to}"),
             Self::Partition(side) => write!(f, "partition, one side is {}", set(*side)),
+            Self::Isolate(target, way) => write!(f, "{target} is isolated, {way:?}"),
+            Self::Sleepwalk(target) => {
+                write!(f, "{target} is isolated, and its clock stands still")
+            }
             Self::Bridge(node) => write!(f, "nodes meet through node {node} only"),
             Self::Hold(target) => write!(f, "messages of {target} held back, then all at once"),
             Self::Crash(target, disk) => write!(f, "{target} crashes, unsynced {disk:?}"),
@@ -183,6 +202,8 @@ kinds! {
     OneWay = "one-way partition",
     Partition = "partition",
     Bridge = "bridge partition",
+    Isolate = "node isolated",
+    Sleepwalk = "node isolated, its clock frozen",
     Hold = "hold, then flood",
     Crash = "crash",
     CrashAtEffect = "crash at an effect",

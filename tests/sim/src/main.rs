@@ -19,7 +19,7 @@ use quorate_sim::shrink::shrink;
 
 /// Runs a simulated cluster under faults: one seed with its story, or many seeds with a summary.
 #[derive(Debug, Parser)]
-#[command(name = "cargo sim --", arg_required_else_help = true)]
+#[command(bin_name = "cargo sim --", arg_required_else_help = true)]
 struct Cli {
     /// Replay this seed, and print what happens
     #[arg(long, conflicts_with_all = ["seeds", "minutes", "full", "from"])]

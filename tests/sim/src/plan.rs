@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorate_core::batcher::BatcherConfig;
 use quorate_core::replica::Bounds;
 
-use crate::fault::{Episode, Fault, Target, Unsynced};
+use crate::fault::{Episode, Fault, Target, Unsynced, Way};
 use crate::time::{MS, SECOND, Time};
 
 /// Of so many seeds, one runs the real module.
@@ -153,8 +153,8 @@ fn batcher(rng: &mut fastrand::Rng) -> BatcherConfig {
 }
 
 /// Families of faults: a seed leaves each out with even chances.
-const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 8] =
-    [messages, partitions, crashes, crashes, standing, disks, clocks, rot];
+const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 9] =
+    [messages, partitions, partitions, crashes, crashes, standing, disks, clocks, rot];
 
 fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
     let families: Vec<_> = FAMILIES.into_iter().filter(|_| rng.bool()).collect();
@@ -201,8 +201,11 @@ fn messages(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
 
 fn partitions(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     let from = rng.u32(1..=nodes);
-    match rng.u32(0..4) {
+    let leader = if rng.bool() { Target::Leader } else { target(rng, nodes) };
+    match rng.u32(0..7) {
         0 => Fault::OneWay(from, from % nodes + 1),
+        2 => Fault::Isolate(leader, *pick(rng, &[Way::Both, Way::Both, Way::In, Way::Out])),
+        3 => Fault::Sleepwalk(leader),
         1 => Fault::Bridge(from),
         _ => Fault::Partition(rng.u8(1..(1 << nodes) - 1)),
     }

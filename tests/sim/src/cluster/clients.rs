@@ -11,6 +11,8 @@ use crate::time::{MS, Time};
 
 /// How long a client waits for an answer.
 const CALL_WAIT_MAX: Time = 5_500 * MS;
+/// Calls that come at once, just before a node is stopped.
+const BURST: u32 = 6;
 /// A client stays with its node; one time of so many it tries another.
 const WANDERS_ONE_IN: u32 = 12;
 
@@ -29,6 +31,15 @@ impl Cluster {
         let node = client.node;
         let request = client.next(call, &self.plan);
         self.call(node, number, request)
+    }
+
+    /// Several calls at once, of nobody who goes on calling.
+    pub(super) fn burst(&mut self, node: u32) -> Checked {
+        for _ in 0..BURST {
+            let number = self.calls.len() as u64;
+            self.call(node, u32::MAX, Request::Put(0, number, 0))?;
+        }
+        Ok(())
     }
 
     /// A call of a client to a node; its number is the next in [`Cluster::calls`].

@@ -2,7 +2,7 @@
 
 use super::{Cluster, Event};
 use crate::disk;
-use crate::fault::{Episode, Fault, Kind, Target};
+use crate::fault::{Episode, Fault, Kind, Target, Way};
 use crate::oracle::Checked;
 use crate::time::Time;
 
@@ -31,6 +31,8 @@ impl Cluster {
             Target::Leader => self.leader().map(Target::Node),
         };
         Some(match fault {
+            Fault::Isolate(target, way) => Fault::Isolate(aim(target)?, way),
+            Fault::Sleepwalk(target) => Fault::Sleepwalk(aim(target)?),
             Fault::Hold(target) => Fault::Hold(aim(target)?),
             Fault::Crash(target, disk) => Fault::Crash(aim(target)?, disk),
             Fault::CrashAtEffect(target, cut, disk) => {
@@ -69,6 +71,15 @@ impl Cluster {
                 };
                 self.ledger.fire(kind, 0);
             }
+            Fault::Isolate(_, way) => {
+                self.isolate(number, way, true);
+                self.ledger.fire(Kind::Isolate, number);
+            }
+            Fault::Sleepwalk(_) => {
+                self.isolate(number, Way::Both, true);
+                self.freeze(number);
+                self.ledger.fire(Kind::Sleepwalk, number);
+            }
             Fault::Hold(_) => {
                 for to in (1..=self.plan.nodes).filter(|to| *to != number) {
                     self.net.hold(number, to, true);
@@ -91,10 +102,7 @@ impl Cluster {
                 return Ok(false);
             }
             Fault::ClockFreeze(_) => {
-                let now = self.now;
-                let node = self.node(number);
-                node.freezes += 1;
-                node.frozen_at.get_or_insert(now);
+                self.freeze(number);
                 self.ledger.fire(Kind::ClockFreeze, number);
             }
             Fault::SlowApply(_, by) => self.node(number).slow_apply_us += by,
@@ -136,6 +144,7 @@ impl Cluster {
             Fault::Stop(_) => {
                 let is_volatile = self.plan.is_volatile;
                 self.node(number).will_forget = is_volatile;
+                self.burst(number)?;
                 self.stop(number)?;
             }
             Fault::FailSync(_, is_kept) if !self.plan.is_volatile => {
@@ -225,6 +234,32 @@ impl Cluster {
         }
     }
 
+    fn isolate(&mut self, number: u32, way: Way, is_cut: bool) {
+        for other in (1..=self.plan.nodes).filter(|other| *other != number) {
+            if way != Way::Out {
+                self.net.cut(other, number, is_cut);
+            }
+            if way != Way::In {
+                self.net.cut(number, other, is_cut);
+            }
+        }
+    }
+
+    fn freeze(&mut self, number: u32) {
+        let now = self.now;
+        let node = self.node(number);
+        node.freezes += 1;
+        node.frozen_at.get_or_insert(now);
+    }
+
+    fn thaw(&mut self, number: u32) {
+        let node = self.node(number);
+        node.freezes = node.freezes.saturating_sub(1);
+        if node.freezes == 0 {
+            node.frozen_at = None;
+        }
+    }
+
     /// An episode ends.
     pub(super) fn end(&mut self, index: usize) {
         if self.is_healing {
@@ -257,13 +292,12 @@ impl Cluster {
                 *slow = slow.saturating_sub(by);
             }
             Fault::NoSpace(_) => self.ailment(number).is_full = false,
-            Fault::ClockFreeze(_) => {
-                let node = self.node(number);
-                node.freezes = node.freezes.saturating_sub(1);
-                if node.freezes == 0 {
-                    node.frozen_at = None;
-                }
+            Fault::Isolate(_, way) => self.isolate(number, way, false),
+            Fault::Sleepwalk(_) => {
+                self.isolate(number, Way::Both, false);
+                self.thaw(number);
             }
+            Fault::ClockFreeze(_) => self.thaw(number),
             Fault::SlowApply(_, by) => {
                 let slow = &mut self.node(number).slow_apply_us;
                 *slow = slow.saturating_sub(by);
@@ -303,7 +337,9 @@ impl std::ops::DerefMut for AilmentGuard<'_> {
 
 /// The node that a fault meets; 0 if it is none in particular.
 fn node_of(fault: Fault) -> u32 {
-    let (Fault::Hold(target)
+    let (Fault::Isolate(target, _)
+    | Fault::Sleepwalk(target)
+    | Fault::Hold(target)
     | Fault::Crash(target, _)
     | Fault::CrashAtEffect(target, ..)
     | Fault::CrashLoop(target, _)

@@ -14,7 +14,7 @@ use quorate_core::run::Run;
 use quorate_core::state::StateStore as _;
 
 use super::process::{Decision, Effect, Packet, Process, Recorder, Token, Told};
-use super::{Cluster, Event, TICK};
+use super::{Cluster, Event, INBOX_MAX, TICK};
 use crate::disk::{self, Incident};
 use crate::fault::{Kind, Unsynced};
 use crate::oracle::{Checked, Violation, digest_of, ensure};
@@ -120,7 +120,9 @@ impl Cluster {
         let node = self.node(number);
         let member = node.member();
         let Some(process) = &mut node.process else { return Ok(false) };
-        if process.is_syncing || !process.take_inputs(time_ms, parked_bytes_max) {
+        // Now and then it begins before it has heard all that there is.
+        let heard_max = if node.rng.u32(0..4) == 0 { node.rng.usize(1..4) } else { INBOX_MAX };
+        if process.is_syncing || !process.take_inputs(time_ms, parked_bytes_max, heard_max) {
             return Ok(false);
         }
         let disk = &node.disk;
@@ -216,8 +218,8 @@ impl Cluster {
             let written = std::mem::take(&mut disk.written);
             (written, std::mem::take(&mut disk.incidents), disk.violation.take())
         };
-        if let Some(detail) = violation {
-            return Err(Violation::new("terms, votes and commits never fall", detail));
+        if let Some(violation) = violation {
+            return Err(violation);
         }
         for entry in written {
             self.oracle.written(member, entry)?;
@@ -443,7 +445,7 @@ fn bytes_of(committed: &Committed<Token>) -> usize {
 
 impl Process {
     /// Gives the replica what has come; false when nothing has.
-    fn take_inputs(&mut self, time_ms: u64, parked_bytes_max: usize) -> bool {
+    fn take_inputs(&mut self, time_ms: u64, parked_bytes_max: usize, mut heard_max: usize) -> bool {
         let mut any = std::mem::take(&mut self.has_ticked);
         if any {
             self.ticks += 1;
@@ -458,7 +460,10 @@ impl Process {
             self.replica.handle(ReplicaEvent::Intake { batch, time_ms });
             any = true;
         }
-        while let Some(packet) = self.inbox.pop_front() {
+        while heard_max > 0
+            && let Some(packet) = self.inbox.pop_front()
+        {
+            heard_max -= 1;
             match packet {
                 // Some are for an earlier incarnation of this node, which it must ignore.
                 Packet::Raft(_, message) => {

@@ -1,7 +1,7 @@
-//! The simulator in its short form, stories, and seeds that once failed.
+//! The simulator in its short form, and stories.
 //!
 //! 1. `stories`: text in, text out
-//! 2. `seeds`: many seeds under all faults; seeds that have found something
+//! 2. `seeds`: many seeds under all faults
 
 mod seeds;
 mod stories;
