@@ -86,7 +86,8 @@ pub enum Event<W, R> {
     HandOver,
 }
 
-/// Where the effects of [`Replica::advance`](super::Replica::advance) go, one call for each, in order.
+/// Where the effects of [`Replica::advance`](super::Replica::advance) go, one call for each, in
+/// order.
 pub trait Outbox<W, R> {
     /// A raft message to another member. May be lost.
     fn send(&mut self, to: RaftId, message: Bytes);
