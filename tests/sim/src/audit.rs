@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_core::batch::{self, Payload};
+use quorate_core::outcome::{Outcome as Decided, Rejection};
 use quorate_core::state::StateStore as _;
 use quorate_history::{Answer, Op, by_index, by_search};
 
 use crate::calls::{Call, Outcome};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Verdict};
 use crate::model::{Model, Place};
 use crate::oracle::{Checked, Violation, ensure};
+use crate::program;
 use crate::request::{Reply, Request};
 use crate::state::{self, SimState};
 
@@ -33,6 +35,26 @@ pub struct Audited {
     pub resolved: u64,
     /// Commands in the log.
     pub commands: u64,
+}
+
+/// What a node said of a command, even if its client did not hear it.
+fn judge(number: u64, verdict: Option<&Verdict>, executed: Option<&Executed>) -> Checked {
+    match (verdict, executed) {
+        (Some(Verdict::Refused), Some(executed)) => Err(Violation::new(
+            "what is refused is never executed",
+            format!("call {number} is at entry {}, and nobody heard", executed.index),
+        )),
+        (Some(Verdict::Decided(id, _)), None) => Err(Violation::new(
+            "what is decided is in the log",
+            format!("call {number} at {id}, and nobody heard"),
+        )),
+        (Some(Verdict::Decided(id, _)), Some(executed)) => {
+            ensure(id.index == executed.index, "a verdict names its place in the log", || {
+                format!("call {number}: {} instead of {}", id.index, executed.index)
+            })
+        }
+        (Some(Verdict::Refused) | None, None) | (None, Some(_)) => Ok(()),
+    }
 }
 
 /// Where a command stands in the log, and what its client should have been told.
@@ -61,7 +83,9 @@ pub fn audit(cluster: &Cluster, states: &[Arc<SimState>]) -> Checked<Audited> {
                 let foreign = || Violation::new("commands come from clients", format!("{index}"));
                 let request = Request::decode(command).ok_or_else(foreign)?;
                 let call = request.call().ok_or_else(foreign)?;
-                let outcome = replay(calls, &mut model, &request, call, Place { index, position })?;
+                let place = Place { index, position };
+                let verdict = cluster.verdict(call);
+                let outcome = replay((calls, verdict), &mut model, &request, call, place)?;
                 let twice = executed.insert(call, outcome);
                 ensure(twice.is_none(), "a call is executed once", || {
                     format!("call {call} at entry {index} again: {request:?}")
@@ -72,16 +96,29 @@ pub fn audit(cluster: &Cluster, states: &[Arc<SimState>]) -> Checked<Audited> {
     }
     ensure(reads.is_empty(), "reads see what is committed", || format!("{:?}", reads.keys()))?;
     for (number, call) in (0..).zip(calls) {
-        explain(number, call, executed.get(&number), &mut audited)?;
+        let executed = executed.get(&number);
+        explain(number, call, executed, &mut audited)?;
+        judge(number, cluster.verdict(number), executed)?;
     }
     real_time(calls)?;
-    check_states(&model, states)?;
+    check_states(&model, states, cluster.plan.is_wasm)?;
     check_histories(calls)?;
     Ok(audited)
 }
 
+/// A reply as its client would read it.
+fn told(request: &Request, outcome: &Decided) -> Checked<Result<Reply, Rejection>> {
+    outcome.as_ref().map_or_else(
+        |rejection| Ok(Err(rejection.clone())),
+        |bytes| {
+            let unreadable = || Violation::new("replies decode", format!("{request:?}"));
+            request.decode_reply(bytes).map(Ok).ok_or_else(unreadable)
+        },
+    )
+}
+
 fn replay(
-    calls: &[Call],
+    (calls, verdict): (&[Call], Option<&Verdict>),
     model: &mut Model,
     request: &Request,
     call: u64,
@@ -93,10 +130,12 @@ fn replay(
     ensure(asked.request == *request, "commands are not altered", || {
         format!("{request:?} was {:?}", asked.request)
     })?;
-    let agrees = match &asked.outcome {
-        Outcome::Answered(_, told) => model.agrees(&expected, told),
-        Outcome::Pending | Outcome::Refused | Outcome::Unknown => true,
+    // What was decided, as the node that answered has it: its client may not have heard it.
+    let decided = match verdict {
+        Some(Verdict::Decided(_, outcome)) => Some(told(request, outcome)?),
+        Some(Verdict::Refused) | None => None,
     };
+    let agrees = decided.is_none_or(|told| model.agrees(&expected, &told));
     Ok(Executed { index: place.index, agrees, expected: format!("{expected:?}") })
 }
 
@@ -126,6 +165,12 @@ fn explain(
             return Err(Violation::new(
                 "what is acknowledged is in the log",
                 format!("call {number} was answered at entry {id}"),
+            ));
+        }
+        (_, Some(executed)) if !executed.agrees => {
+            return Err(Violation::new(
+                "replies are what the log makes them",
+                format!("call {number}, entry {}: not {}", executed.index, executed.expected),
             ));
         }
         (Outcome::Refused, Some(executed)) => {
@@ -196,13 +241,17 @@ fn real_time(calls: &[Call]) -> Checked {
 }
 
 /// Survivors hold what the model holds.
-fn check_states(model: &Model, states: &[Arc<SimState>]) -> Checked {
+fn check_states(model: &Model, states: &[Arc<SimState>], is_wasm: bool) -> Checked {
     let broken = |error: quorate_core::outcome::Fatal| {
         Violation::new("states can be read", error.to_string())
     };
     let mut first = None;
     for state in states {
         let pairs = state::pairs(&*state.snapshot()).map_err(broken)?;
+        // The plugin's own encoding is its own matter; what it replies was compared.
+        let registers = pairs.iter().filter_map(|(key, value)| program::register(key, value));
+        let is_equal = is_wasm || registers.eq(model.registers());
+        ensure(is_equal, "registers are what the log makes them", || format!("{pairs:?}"))?;
         let scripts = pairs.iter().filter(|(key, _)| key.starts_with(b"s"));
         let is_equal = scripts.clone().count() == model.pairs().len()
             && scripts.zip(model.pairs()).all(|((key, value), (k, v))| *key == *k && *value == *v);

@@ -8,8 +8,10 @@
 //! 5. `faults`: what goes wrong
 //! 6. `finish`: healing, and what must then come to pass
 //! 7. `hand`: the same by hand, for stories
+//! 8. `conduct`: what each stage must keep to
 
 mod clients;
+mod conduct;
 mod faults;
 mod finish;
 mod hand;
@@ -21,7 +23,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate::wasm::Module;
-use quorate_core::id::{NodeId, RaftId};
+use quorate_core::id::{LogId, NodeId, RaftId};
+use quorate_core::outcome::Outcome;
 use quorate_core::replica::Status;
 
 use crate::calls::{Call, Client};
@@ -64,6 +67,13 @@ enum Event {
     GiveUp(u64),
 }
 
+/// What a node told whoever waited for a command there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Decided(LogId, Outcome),
+    Refused,
+}
+
 /// A node over all its processes.
 struct Node {
     number: u32,
@@ -81,6 +91,8 @@ struct Node {
     /// What it would have done while it was paused.
     deferred: Vec<Event>,
     clock_offset_ms: i64,
+    /// The last entry that any of its processes has applied.
+    applied_max: u64,
     freezes: u32,
     /// What its clock showed when it froze.
     frozen_at: Option<Time>,
@@ -123,6 +135,12 @@ pub struct Cluster {
     rng: fastrand::Rng,
     /// No new calls, no new faults.
     is_healing: bool,
+    /// The clock that each batch was proposed with, by its first call.
+    clocks: BTreeMap<u64, u64>,
+    /// Events that have happened.
+    steps: u64,
+    /// What callers were told by the node that decided, whether or not they heard it.
+    verdicts: BTreeMap<u64, Verdict>,
 }
 
 impl Cluster {
@@ -146,6 +164,9 @@ impl Cluster {
             clients: (0..plan.clients).map(|number| Client::new(seed, number)).collect(),
             rng: stream(seed, "cluster"),
             is_healing: false,
+            clocks: BTreeMap::new(),
+            steps: 0,
+            verdicts: BTreeMap::new(),
             plan,
         };
         for number in 1..=cluster.plan.nodes {
@@ -181,7 +202,8 @@ impl Cluster {
             let ((at, _), event) = entry.remove_entry();
             self.now = at;
             self.happen(event)?;
-            if self.trace.events() > EVENTS_MAX {
+            self.steps += 1;
+            if self.steps > EVENTS_MAX {
                 return Err(Violation::new("a run ends", format!("{EVENTS_MAX} events")));
             }
         }
@@ -300,6 +322,11 @@ impl Cluster {
         self.pump(to)
     }
 
+    /// What was told of a call where it was decided, whether or not its client heard it.
+    pub(crate) fn verdict(&self, call: u64) -> Option<&Verdict> {
+        self.verdicts.get(&call)
+    }
+
     /// What a node says of itself; nothing while it is down.
     pub fn status(&self, node: u32) -> Option<Status> {
         let process = self.nodes.get(node as usize - 1)?.process.as_ref()?;
@@ -349,6 +376,7 @@ impl Node {
             pauses: 0,
             deferred: Vec::new(),
             clock_offset_ms: i64::from(number) * 7,
+            applied_max: 0,
             freezes: 0,
             frozen_at: None,
             slow_apply_us: 0,

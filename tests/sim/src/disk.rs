@@ -51,6 +51,8 @@ pub struct Durable {
     pub vote: u64,
     /// The last entry.
     pub last: u64,
+    /// The first entry that its round has written; what was there before is replaced.
+    first: u64,
 }
 
 /// How the next syncs go.
@@ -83,6 +85,8 @@ pub struct Disk {
     is_volatile: bool,
     /// In order of time; the last is what will be durable when all syncs are through.
     durable: Vec<Durable>,
+    /// The first entry that was written without a sync, if any was.
+    unsynced_first: Option<u64>,
     /// Chains of the entries that the running node sees, from index 1.
     chains: Vec<u64>,
     rng: fastrand::Rng,
@@ -110,6 +114,7 @@ impl Disk {
             file: Vec::new(),
             is_volatile,
             durable: vec![Durable::default()],
+            unsynced_first: None,
             chains: Vec::new(),
             rng,
             now: 0,
@@ -124,6 +129,14 @@ impl Disk {
     pub fn durable(&self, now: Time) -> Durable {
         let known = self.durable.iter().rev().find(|durable| durable.at <= now);
         known.or_else(|| self.durable.first()).copied().unwrap_or_default()
+    }
+
+    /// The last entry that is durable at a moment, of those that the running node sees: what a
+    /// round under way replaces is not, whatever was durable at its place before.
+    pub fn durable_last(&self, now: Time) -> u64 {
+        let rewritten = self.durable.iter().filter(|round| round.at > now).map(|round| round.first);
+        let first = rewritten.chain(self.unsynced_first).min().unwrap_or(u64::MAX);
+        self.durable(now).last.min(first.saturating_sub(1))
     }
 
     /// The hash of all entries up to an index; `None` past the end.
@@ -143,6 +156,9 @@ impl Disk {
     /// The process has ended. Returns what became of what was not synced, if there was any.
     pub fn crash(&mut self, now: Time, unsynced: Unsynced) -> Option<Unsynced> {
         let durable = self.durable(now);
+        let last = usize::try_from(self.durable_last(now)).unwrap_or(usize::MAX);
+        self.chains.truncate(last);
+        self.unsynced_first = None;
         self.durable = vec![Durable { at: 0, ..durable }];
         self.ailment.fails = None;
         let tail = self.file.len() - durable.len;
@@ -192,7 +208,7 @@ impl Disk {
         true
     }
 
-    fn sync(&mut self, hard_state: &HardState, last: u64) {
+    fn sync(&mut self, hard_state: &HardState, first: u64, last: u64) {
         if !self.is_volatile {
             self.now += self.rng.u64(120..900) + self.ailment.slow_us;
             if self.ailment.slow_us > 0 {
@@ -205,7 +221,8 @@ impl Disk {
         if self.durable.len() > 8 {
             self.durable.drain(..4);
         }
-        self.durable.push(Durable { at: now, len, term, vote, last });
+        let first = self.unsynced_first.take().map_or(first, |unsynced| unsynced.min(first));
+        self.durable.push(Durable { at: now, len, term, vote, last, first });
     }
 
     fn extend_chains(&mut self, entries: &[Entry]) {
@@ -277,7 +294,7 @@ impl SimLog {
         let hard_state = memory.hard_state();
         let (len, last) = (this.file.len(), memory.last_index());
         let (term, vote) = (hard_state.term, hard_state.vote);
-        this.durable = vec![Durable { at: 0, len, term, vote, last }];
+        this.durable = vec![Durable { at: 0, len, term, vote, last, first: u64::MAX }];
         drop(this);
         Ok(Self { memory, disk: Arc::clone(disk) })
     }
@@ -320,8 +337,12 @@ impl LogStore for SimLog {
             }
             return Err(Fatal::msg("syncing the log: input/output error"));
         }
+        let first = round.entries.first().map_or(u64::MAX, |entry| entry.index);
         if round.must_sync {
-            disk.sync(&hard_state, self.memory.last_index());
+            disk.sync(&hard_state, first, last);
+        } else {
+            let unsynced = disk.unsynced_first.unwrap_or(u64::MAX);
+            disk.unsynced_first = Some(unsynced.min(first));
         }
         Ok(())
     }

@@ -43,6 +43,11 @@ impl Model {
         Reply::Register { revision: self.revision, wrote: false, found }
     }
 
+    /// What the registers hold, in the order of their keys.
+    pub fn registers(&self) -> impl Iterator<Item = (u32, Found)> {
+        self.registers.iter().map(|(key, found)| (*key, found.clone()))
+    }
+
     /// What the scripts' map holds.
     pub fn pairs(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
         &self.pairs

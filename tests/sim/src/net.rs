@@ -108,6 +108,12 @@ impl Net {
         self.delay_us = self.delay_us.saturating_add_signed(by);
     }
 
+    /// Whether messages come soon, in order and once, or not at all.
+    pub fn is_calm(&self) -> bool {
+        let is_held = self.links.iter().any(|link| link.holds > 0);
+        !is_held && self.duplicate_percent == 0 && self.reorder_us == 0 && self.delay_us == 0
+    }
+
     /// Heals all links.
     pub fn heal(&mut self) {
         for link in &mut self.links {

@@ -74,6 +74,12 @@ impl Oracle {
         })
     }
 
+    /// A group of one asks nobody for a vote: a term that it began and did not make durable begins
+    /// again after a crash, with other entries.
+    pub fn written_alone(&mut self, written: Written) {
+        self.chains.insert((written.index, written.term), written.chain);
+    }
+
     /// One leader in a term, and it has all that was committed in earlier terms. True if it is new.
     pub fn leads(
         &mut self,

@@ -62,7 +62,7 @@ impl Plan {
     /// What this seed draws.
     pub fn of(seed: u64) -> Self {
         let mut rng = stream(seed, "plan");
-        let nodes = *pick(&mut rng, &[3, 3, 3, 3, 5, 5, 4, 7]);
+        let nodes = *pick(&mut rng, &[3, 3, 3, 3, 3, 5, 5, 4, 7, 2, 1]);
         let is_wasm = seed % WASM_ONE_IN == WASM_ONE_IN - 1;
         let lasts = rng.u64(12 * SECOND..34 * SECOND);
         let is_volatile = rng.u32(0..MEMORY_ONE_IN) == 0;
@@ -167,6 +167,7 @@ fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
             let fault = pick(rng, &families)(rng, nodes);
             let longest = match fault {
                 Fault::Loss(_) | Fault::Duplicate(_) | Fault::Reorder(_) => 10 * SECOND,
+                Fault::Pause(_) => *pick(rng, &[300 * MS, 5 * SECOND, 20 * SECOND]),
                 _ => *pick(rng, &[300 * MS, 2 * SECOND, 5 * SECOND]),
             };
             let at = rng.u64(0..lasts);
@@ -204,10 +205,11 @@ fn partitions(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     let leader = if rng.bool() { Target::Leader } else { target(rng, nodes) };
     match rng.u32(0..7) {
         0 => Fault::OneWay(from, from % nodes + 1),
+        1 => Fault::Bridge(from),
         2 => Fault::Isolate(leader, *pick(rng, &[Way::Both, Way::Both, Way::In, Way::Out])),
         3 => Fault::Sleepwalk(leader),
-        1 => Fault::Bridge(from),
-        _ => Fault::Partition(rng.u8(1..(1 << nodes) - 1)),
+        _ if nodes > 1 => Fault::Partition(rng.u8(1..(1 << nodes) - 1)),
+        _ => Fault::Bridge(from),
     }
 }
 

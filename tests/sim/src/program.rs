@@ -20,6 +20,7 @@ use quorate_core::machine::Program;
 use quorate_core::outcome::{Fatal, Outcome, Rejection};
 use quorate_core::run::{Call, Run, Stop};
 use quorate_core::state::Range;
+use quorate_history::Found;
 
 use crate::request::{self, End, Script, ScriptReply, Step, StepKind, StepReply};
 
@@ -163,6 +164,14 @@ fn txn(run: &mut Run, request: TxnRequest) -> Result<TxnReply, Stop> {
         _ => (revision, TxnOpReply::Get(GetReply { revision, kv: found })),
     };
     Ok(TxnReply { revision, succeeded, responses: vec![OpReply { reply: Some(reply) }] })
+}
+
+/// A register of the native program, if a pair of its state is one.
+pub fn register(key: &[u8], stored: &[u8]) -> Option<(u32, Found)> {
+    let key = request::key_number(key.strip_prefix(b"p")?)?;
+    let (revision, value) = stored.split_at_checked(8)?;
+    let mod_revision = request::value_number(revision)?;
+    Some((key, Found { value: request::value_number(value)?, mod_revision }))
 }
 
 fn take(run: &mut Run, call: &Call, step: &Step) -> Result<StepReply, Stop> {

@@ -3,9 +3,9 @@
 use quorate_core::batch::{Command, Proposal};
 
 use super::process::{Origin, Packet, Token, Told};
-use super::{Cluster, Event};
+use super::{Cluster, Event, Verdict};
 use crate::calls::{Call, Outcome};
-use crate::oracle::{Checked, Violation};
+use crate::oracle::{Checked, Violation, ensure};
 use crate::request::Request;
 use crate::time::{MS, Time};
 
@@ -159,6 +159,16 @@ impl Cluster {
     /// Whoever waits is answered.
     pub(super) fn answer(&mut self, number: u32, waiter: Token, told: Told) -> Checked {
         let (call, origin) = waiter.settle();
+        if self.calls[call as usize].request.is_command() {
+            let verdict = match &told {
+                Told::Decided(id, outcome) => Verdict::Decided(*id, outcome.clone()),
+                Told::Refused(_) | Told::Unknown => Verdict::Refused,
+            };
+            let before = self.verdicts.insert(call, verdict);
+            ensure(before.is_none(), "a waiter is answered once", || {
+                format!("call {call}, {before:?} before")
+            })?;
+        }
         self.told(number, call, origin, told)
     }
 

@@ -204,13 +204,16 @@ impl Cluster {
         let is_whole = |node: &super::Node| voters.contains(&node.member()) && !node.is_doomed();
         let whole = self.nodes.iter().filter(|node| is_whole(node)).count();
         let lost = self.nodes.len() - whole;
-        let is_new_loss = is_whole(&self.nodes[number as usize - 1]);
+        // What is lost already can be lost again.
+        if !is_whole(&self.nodes[number as usize - 1]) {
+            return true;
+        }
         let since = self.oracle.voters_since();
         let knows = |node: &super::Node| {
             node.process.as_ref().is_some_and(|process| process.applied >= since)
         };
         let all_know = self.nodes.iter().all(|node| since == 0 || knows(node) || !is_whole(node));
-        all_know && is_new_loss && lost < (self.nodes.len() - 1) / 2 && voters.len() == whole
+        all_know && lost < (self.nodes.len() - 1) / 2
     }
 
     fn cut(&mut self, fault: Fault, is_cut: bool) {

@@ -141,9 +141,11 @@ impl Cluster {
         Ok(probes.iter().all(|probe| probe.answered == 2))
     }
 
-    /// All survivors have applied all that is committed, vote, and owe nobody an answer.
+    /// All survivors have applied all that is committed, vote, and owe nobody an answer; and the
+    /// group has a voter for each of its nodes.
     fn has_settled(&self, survivors: &[u32]) -> bool {
-        survivors.iter().all(|number| self.unsettled(*number).is_none())
+        self.voters().len() == self.nodes.len()
+            && survivors.iter().all(|number| self.unsettled(*number).is_none())
     }
 
     fn unsettled(&self, number: u32) -> Option<String> {
@@ -155,8 +157,8 @@ impl Cluster {
         if process.applied < last || status.committed < last {
             return Some(format!("applied {} of {last}: {status:?}", process.applied));
         }
-        if !status.votes {
-            return Some("does not vote".to_owned());
+        if !status.votes || !self.voters().contains(&process.member) {
+            return Some(format!("is no voter of {:?}", self.voters()));
         }
         let (waiting, open) = (process.replica.waiting(), process.open.len());
         (waiting + open > 0).then(|| format!("owes {waiting} and {open} answers"))

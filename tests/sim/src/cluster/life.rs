@@ -43,11 +43,12 @@ impl Cluster {
         node.life += 1;
         node.starts_at = None;
         let life = node.life;
-        let log = match SimLog::open(&node.disk) {
-            Ok(log) => log,
-            // What it had promised is not known any more: an operator wipes it, and it joins anew.
-            Err(_) => node.start_over()?,
-        };
+        let opened = SimLog::open(&node.disk);
+        ensure(opened.is_err() == node.has_rotted, "damage to a log is found", || {
+            format!("node {number}: {:?}", opened.as_ref().map(|_| "no damage"))
+        })?;
+        // What it had promised is not known any more: it is wiped, and joins as another member.
+        let log = if let Ok(log) = opened { log } else { node.start_over()? };
         let meta = node.state.snapshot().meta().clone();
         let recovered = Recovered { applied: meta.applied, conf: meta.conf };
         let config = ReplicaConfig {
@@ -79,6 +80,7 @@ impl Cluster {
             reads: VecDeque::new(),
             unreachable: Vec::new(),
             has_ticked: false,
+            wants_round: true,
             is_syncing: false,
             parked: VecDeque::new(),
             parked_bytes: 0,
@@ -87,6 +89,9 @@ impl Cluster {
             applied,
             granted: Vec::new(),
             stopping: None,
+            offered: VecDeque::new(),
+            handed_out_term: 0,
+            ticks_deposed: 0,
             ticks: 0,
             read_since: BTreeMap::new(),
         });
@@ -210,6 +215,7 @@ impl Cluster {
         node.life += 1;
         node.deferred.clear();
         node.armed = None;
+        node.has_failed = None;
         process.desk.borrow_mut().is_closed = true;
         tally::add_process(&mut self.marks, process.replica.marks(), &process.batcher);
         for call in process.open.into_keys() {
@@ -240,7 +246,7 @@ impl Cluster {
     pub(super) fn hand_over(&mut self, number: u32) -> Checked {
         if let Some(process) = &mut self.node(number).process {
             process.replica.handle(ReplicaEvent::HandOver);
-            process.has_ticked = true;
+            process.wants_round = true;
             self.ledger.fire(Kind::HandOver, number);
         }
         self.pump(number)
@@ -278,17 +284,22 @@ impl Cluster {
                     return Ok(false);
                 }
                 let until = now + HAND_OVER_MAX;
-                process.stopping = Some(Stopping::HandingOver(until));
+                let is_drained = is_flushed && is_decided;
+                process.stopping = Some(Stopping::HandingOver(until, is_drained));
                 process.replica.handle(ReplicaEvent::HandOver);
-                process.has_ticked = true;
+                process.wants_round = true;
                 let life = self.node(number).life;
                 self.schedule(until, Event::Wake(number, life));
                 Ok(true)
             }
-            Some(Stopping::HandingOver(until)) => {
-                let is_over = !process.replica.is_handing_over() && !process.has_ticked;
+            Some(Stopping::HandingOver(until, is_drained)) => {
+                let is_over = !process.replica.is_handing_over() && !process.wants_round;
                 let is_free = !process.is_syncing && !process.applies;
-                if (is_over && is_free) || now >= until {
+                if is_free && (is_over || now >= until) {
+                    let owes = process.offered.len() + process.replica.waiting();
+                    ensure(!is_drained || owes == 0, "a stop decides what was accepted", || {
+                        format!("node {number} owes {owes} decisions")
+                    })?;
                     self.finish_stop(number)?;
                     return Ok(true);
                 }
@@ -318,6 +329,8 @@ impl Cluster {
         self.end_process(number)?;
         let is_volatile = self.plan.is_volatile;
         let node = self.node(number);
+        let lost = node.state.crash();
+        ensure(matches!(lost, Ok(0)), "an orderly stop flushes", || format!("{lost:?}"))?;
         // A sync under way goes through; its thread is waited for.
         disk::lock(&node.disk).crash(Time::MAX, Unsynced::Kept);
         if is_volatile {

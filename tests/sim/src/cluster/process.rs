@@ -102,8 +102,8 @@ pub(crate) enum Effect {
 pub(crate) enum Stopping {
     /// What was accepted is decided.
     Draining(Time),
-    /// Another node takes over.
-    HandingOver(Time),
+    /// Another node takes over; whether all that was accepted had been decided before.
+    HandingOver(Time, bool),
 }
 
 /// What an entry decided, until its callers are told.
@@ -130,6 +130,8 @@ pub(crate) struct Process {
     pub(crate) reads: VecDeque<Token>,
     pub(crate) unreachable: Vec<RaftId>,
     pub(crate) has_ticked: bool,
+    /// There is something to carry out, though nothing has come.
+    pub(crate) wants_round: bool,
     /// While it syncs, consensus does nothing else.
     pub(crate) is_syncing: bool,
     pub(crate) parked: VecDeque<Committed<Token>>,
@@ -137,12 +139,19 @@ pub(crate) struct Process {
     pub(crate) committed: VecDeque<Committed<Token>>,
     pub(crate) applies: bool,
     pub(crate) applied: u64,
-    /// Reads that wait until the state has applied their index, and since which tick.
+    /// Reads that wait until the state has applied their index.
     pub(crate) granted: Vec<(u64, Token)>,
     pub(crate) stopping: Option<Stopping>,
-    /// Ticks so far, and since which of them each read waits for its index.
+    /// Calls that the batcher was offered and has not given back in a batch.
+    pub(crate) offered: VecDeque<u64>,
+    /// The term of the last entry that was handed out.
+    pub(crate) handed_out_term: u64,
+    /// Since how many ticks it leads although another one does, of a later term.
+    pub(crate) ticks_deposed: u64,
+    /// Ticks so far.
     pub(crate) ticks: u64,
-    pub(crate) read_since: BTreeMap<u64, u64>,
+    /// For each read that waits for its index, since which tick, and what was committed then.
+    pub(crate) read_since: BTreeMap<u64, (u64, u64)>,
 }
 
 /// Takes down what a round leads to, each at its time, and checks what leaves against the disk.
@@ -151,6 +160,7 @@ pub(crate) struct Recorder<'a> {
     pub(crate) effects: Vec<(Time, Effect)>,
     pub(crate) violation: Checked,
     pub(crate) member: RaftId,
+    pub(crate) message_bytes_max: usize,
 }
 
 impl Recorder<'_> {
@@ -165,12 +175,18 @@ impl Recorder<'_> {
         use raft::eraftpb::{Message, MessageType};
         let broken = |_| Violation::new("messages decode", format!("{bytes:?}"));
         let message = Message::parse_from_carllerche_bytes(bytes).map_err(broken)?;
+        let entries = message.get_entries();
+        let bytes: usize = entries.iter().map(|entry| entry.data.len()).sum();
+        let is_bounded = entries.len() < 2 || bytes <= self.message_bytes_max;
+        crate::oracle::ensure(is_bounded, "messages are bounded", || {
+            format!("{} entries of {bytes} bytes", entries.len())
+        })?;
         let disk = disk::lock(self.disk);
         let durable = disk.durable(disk.now);
         let accepts = !message.reject;
         let is_safe = match message.get_msg_type() {
             MessageType::MsgAppendResponse if accepts => {
-                durable.term >= message.term && durable.last >= message.index
+                durable.term >= message.term && disk.durable_last(disk.now) >= message.index
             }
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
                 durable.term >= message.term

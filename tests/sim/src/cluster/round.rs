@@ -19,11 +19,12 @@ use crate::disk::{self, Incident};
 use crate::fault::{Kind, Unsynced};
 use crate::oracle::{Checked, Violation, digest_of, ensure};
 use crate::program::SimProgram;
-use crate::request::Request;
 use crate::time::{MS, Time};
 
 /// Entries between consensus and apply.
 const COMMITTED_MAX: usize = 8;
+/// Turns of a node's stages at one moment: far more than it has to do.
+const TURNS_MAX: u32 = 100_000;
 /// The wall clock when a simulation begins, Unix milliseconds.
 const EPOCH_MS: i64 = 1_750_000_000_000;
 /// Ticks after which a read must have been answered.
@@ -41,7 +42,7 @@ impl Cluster {
         {
             process.has_ticked = true;
             let late = process.ticks.saturating_sub(READ_TICKS_MAX);
-            let overdue = process.read_since.iter().find(|(_, since)| **since < late);
+            let overdue = process.read_since.iter().find(|(_, (since, _))| *since < late);
             // A node that stops, or whose disk hangs, answers nobody.
             let is_at_work = process.stopping.is_none() && !process.is_syncing;
             if let Some((call, _)) = overdue
@@ -52,28 +53,31 @@ impl Cluster {
             }
         }
         self.schedule(self.now + interval, Event::Tick(number, life));
+        if !is_frozen {
+            self.check_leads(number)?;
+        }
         self.pump(number)
     }
 
     /// Lets all stages of a node do what they can.
     pub(super) fn pump(&mut self, number: u32) -> Checked {
-        loop {
+        for _ in 0..TURNS_MAX {
             let node = self.node(number);
             if node.pauses > 0 || node.process.is_none() {
                 return Ok(());
             }
             let mut moved = self.take_calls(number)?;
-            moved |= self.fill_batch(number);
+            moved |= self.fill_batch(number)?;
             moved |= self.round(number)?;
             moved |= self.unpark(number);
             moved |= self.apply(number)?;
             moved |= self.serve_reads(number)?;
             moved |= self.step_stop(number)?;
             if !moved {
-                break;
+                return self.nobody_is_dropped(number);
             }
         }
-        self.nobody_is_dropped(number)
+        Err(Violation::new("a node comes to rest", format!("node {number} does not")))
     }
 
     /// A waiter that vanishes leaves its caller in the dark.
@@ -86,29 +90,32 @@ impl Cluster {
         })
     }
 
-    fn fill_batch(&mut self, number: u32) -> bool {
+    fn fill_batch(&mut self, number: u32) -> Checked<bool> {
         let now = self.now;
+        let config = self.plan.batcher;
         let node = self.node(number);
         let life = node.life;
-        let Some(process) = &mut node.process else { return false };
+        let Some(process) = &mut node.process else { return Ok(false) };
         let at = Duration::from_micros(now);
         while process.batcher.wants_more()
             && let Some(proposal) = process.submit.pop_front()
         {
+            process.offered.push_back(proposal.waiter.call());
             process.batcher.offer(proposal, at).expect("it wants more");
         }
         let is_free = process.intake.is_none();
         match process.batcher.poll(at, is_free) {
             Poll::Flush(batch, _) => {
+                process.check_batch(&batch, config)?;
                 process.intake = Some(batch);
-                true
+                Ok(true)
             }
             Poll::WaitUntil(until) => {
                 let until = Time::try_from(until.as_micros()).unwrap_or(Time::MAX);
                 self.schedule(until.max(now + 1), Event::Wake(number, life));
-                false
+                Ok(false)
             }
-            Poll::Wait | Poll::Closed => false,
+            Poll::Wait | Poll::Closed => Ok(false),
         }
     }
 
@@ -117,23 +124,41 @@ impl Cluster {
         let now = self.now;
         let parked_bytes_max = self.plan.parked_bytes_max;
         let time_ms = self.wall_clock_ms(number);
+        self.note_clock(number, time_ms);
+        let message_bytes_max = self.plan.bounds.message_bytes_max;
+        let committed = self.oracle.log().len() as u64;
         let node = self.node(number);
         let member = node.member();
         let Some(process) = &mut node.process else { return Ok(false) };
         // Now and then it begins before it has heard all that there is.
         let heard_max = if node.rng.u32(0..4) == 0 { node.rng.usize(1..4) } else { INBOX_MAX };
-        if process.is_syncing || !process.take_inputs(time_ms, parked_bytes_max, heard_max) {
+        let inputs = Inputs { time_ms, parked_bytes_max, heard_max, committed };
+        if process.is_syncing || !process.take_inputs(inputs) {
             return Ok(false);
         }
         let disk = &node.disk;
         disk::lock(disk).now = now;
-        let mut recorder = Recorder { disk, effects: Vec::new(), violation: Ok(()), member };
+        let mut recorder =
+            Recorder { disk, effects: Vec::new(), violation: Ok(()), member, message_bytes_max };
         let advanced = process.replica.advance(&mut recorder);
         let Recorder { effects, violation, .. } = recorder;
         violation?;
+        for (_, effect) in &effects {
+            if let Effect::Commit(committed) = effect {
+                process.handed_out_term = committed.id.term;
+            }
+        }
+        if advanced.is_ok() {
+            process.check_deposed(process.replica.status())?;
+        }
+        let is_ok = advanced.is_ok();
         let end = disk::lock(disk).now;
         process.is_syncing = end > now;
         self.look_at_disk(number)?;
+        let has_failed = self.node(number).has_failed;
+        ensure(!is_ok || has_failed.is_none(), "an error of the log is final", || {
+            format!("node {number} goes on after {has_failed:?}")
+        })?;
         self.look_at_leader(number)?;
         let life = self.node(number).life;
         let armed = self.node(number).armed;
@@ -188,8 +213,9 @@ impl Cluster {
         let life = self.node(number).life;
         let cut = usize::from(cut) % (effects.len() + 1);
         let at = effects.get(cut).map_or(end, |(at, _)| *at);
-        // Most of those behind a sync end within it.
-        let at = if cut % 4 != 1 && at > now { at - 1 } else { at };
+        // Most of those behind a sync end within it, the others between two effects.
+        let is_within = at > now && self.node(number).rng.u32(0..3) > 0;
+        let at = if is_within { at - 1 } else { at };
         if let Some(process) = &self.node(number).process {
             // Nobody is answered by a process that is about to end.
             process.desk.borrow_mut().is_closed = true;
@@ -222,7 +248,11 @@ impl Cluster {
             return Err(violation);
         }
         for entry in written {
-            self.oracle.written(member, entry)?;
+            if self.plan.nodes == 1 {
+                self.oracle.written_alone(entry);
+            } else {
+                self.oracle.written(member, entry)?;
+            }
         }
         for incident in incidents {
             let kind = match incident {
@@ -275,7 +305,11 @@ impl Cluster {
             Effect::Read(readers, Ok(index)) => {
                 let Some(process) = &mut self.node(number).process else { return Ok(()) };
                 for reader in &readers {
-                    process.read_since.remove(&reader.call());
+                    let since = process.read_since.remove(&reader.call());
+                    let committed = since.map_or(0, |(_, committed)| committed);
+                    ensure(index >= committed, "a read index is not stale", || {
+                        format!("call {}: {index}, after {committed}", reader.call())
+                    })?;
                 }
                 process.granted.extend(readers.into_iter().map(|reader| (index, reader)));
                 Ok(())
@@ -300,6 +334,7 @@ impl Cluster {
         });
         if self.oracle.committed(member, id, &committed.payload)? {
             self.majority_has(id)?;
+            self.check_clock(&committed)?;
         }
         let Some(process) = &mut self.node(number).process else { return Ok(()) };
         process.parked_bytes += bytes_of(&committed);
@@ -313,7 +348,7 @@ impl Cluster {
         let has = |member: &&RaftId| {
             let node = &self.nodes[member.node().get() as usize - 1];
             let disk = disk::lock(&node.disk);
-            let is_durable = disk.durable(self.now).last >= id.index;
+            let is_durable = disk.durable_last(self.now) >= id.index;
             if node.member() == **member {
                 return is_durable && disk.chain(id.index) == chain;
             }
@@ -323,7 +358,16 @@ impl Cluster {
                 *forgotten == **member && entries.get(position).copied() == chain
             })
         };
-        let recent = self.oracle.voters(&self.founders());
+        ensure(chain.is_some(), "what is committed was written", || format!("entry {id}"))?;
+        let mut recent = self.oracle.voters(&self.founders());
+        let since = self.oracle.voters_since();
+        let knows = |node: &super::Node| {
+            node.process.as_ref().is_none_or(|process| process.applied >= since)
+        };
+        // Before all know the newest members, a leader may count by those before.
+        if self.nodes.iter().all(knows) {
+            recent.drain(..recent.len() - 1);
+        }
         let is_held =
             recent.iter().any(|voters| voters.iter().filter(has).count() > voters.len() / 2);
         ensure(is_held, "what is committed is durable on a majority", || {
@@ -389,7 +433,12 @@ impl Cluster {
         let Some(process) = &mut self.node(number).process else { return Ok(()) };
         process.applied = decision.id.index;
         process.applies = false;
-        self.ledger.progress(number);
+        let node = self.node(number);
+        let is_new = decision.id.index > node.applied_max;
+        node.applied_max = node.applied_max.max(decision.id.index);
+        if is_new {
+            self.ledger.progress(number);
+        }
         for (waiter, outcome) in decision.answers {
             self.answer(number, waiter, Told::Decided(decision.id, outcome))?;
         }
@@ -411,7 +460,6 @@ impl Cluster {
             let run = Run::query(view, super::life::GROUP, request.encode());
             let outcome = SimProgram::query(self.module.as_ref(), run)
                 .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
-            debug_assert!(matches!(request, Request::Get(_)), "queries do not write");
             self.told(number, call, origin, Told::Decided(seen, outcome))?;
         }
         Ok(moved)
@@ -443,11 +491,24 @@ fn bytes_of(committed: &Committed<Token>) -> usize {
     }
 }
 
+/// What a round begins with, besides what waits in queues.
+#[derive(Clone, Copy)]
+struct Inputs {
+    time_ms: u64,
+    parked_bytes_max: usize,
+    /// Messages that it hears.
+    heard_max: usize,
+    /// What is committed, as nobody but the oracle knows.
+    committed: u64,
+}
+
 impl Process {
     /// Gives the replica what has come; false when nothing has.
-    fn take_inputs(&mut self, time_ms: u64, parked_bytes_max: usize, mut heard_max: usize) -> bool {
-        let mut any = std::mem::take(&mut self.has_ticked);
-        if any {
+    fn take_inputs(&mut self, inputs: Inputs) -> bool {
+        let Inputs { time_ms, parked_bytes_max, mut heard_max, committed } = inputs;
+        let mut any = std::mem::take(&mut self.wants_round);
+        if std::mem::take(&mut self.has_ticked) {
+            any = true;
             self.ticks += 1;
             self.replica.handle(ReplicaEvent::Tick);
         }
@@ -479,7 +540,7 @@ impl Process {
             }
         }
         for reader in std::mem::take(&mut self.reads) {
-            self.read_since.insert(reader.call(), self.ticks);
+            self.read_since.insert(reader.call(), (self.ticks, committed));
             self.replica.handle(ReplicaEvent::Read(reader));
             any = true;
         }
