@@ -190,7 +190,9 @@ fn explain(
 fn reads_by_index(calls: &[Call]) -> BTreeMap<u64, Vec<u64>> {
     let mut reads: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for (number, call) in (0..).zip(calls) {
-        if let (Request::Get(_), Outcome::Answered(id, _)) = (&call.request, &call.outcome) {
+        if let Outcome::Answered(id, _) = &call.outcome
+            && !call.request.is_command()
+        {
             reads.entry(id.index).or_default().push(number);
         }
     }
@@ -200,12 +202,9 @@ fn reads_by_index(calls: &[Call]) -> BTreeMap<u64, Vec<u64>> {
 fn check_reads(calls: &[Call], model: &Model, reads: Vec<u64>) -> Checked {
     for number in reads {
         let call = &calls[number as usize];
-        let (Request::Get(key), Outcome::Answered(id, told)) = (&call.request, &call.outcome)
-        else {
-            continue;
-        };
-        let expected = model.read(*key);
-        ensure(told.as_ref() == Ok(&expected), "reads see the state at their index", || {
+        let Outcome::Answered(id, told) = &call.outcome else { continue };
+        let expected = model.query(&call.request, id.index);
+        ensure(Model::agrees_query(&expected, told), "reads see the state at their index", || {
             format!("call {number} at {id}: {told:?} instead of {expected:?}")
         })?;
     }
@@ -279,7 +278,7 @@ fn op(call: &Call) -> Option<Op> {
         Request::Put(key, value, _) => (key, Asked::Put(value)),
         Request::Cas(key, wanted, value) => (key, Asked::Cas(wanted, value)),
         Request::Get(key) => (key, Asked::Get),
-        Request::Script(_) => return None,
+        Request::Script(_) | Request::Look(_) => return None,
     };
     let outcome = match &call.outcome {
         Outcome::Answered(id, Ok(Reply::Register { revision, wrote, found })) => {

@@ -82,7 +82,9 @@ impl Client {
     pub(crate) fn next(&mut self, call: u64, plan: &Plan) -> Request {
         self.revisions.resize(plan.keys as usize, 0);
         if self.rng.u32(0..100) < plan.scripts_percent {
-            return Request::Script(script(&mut self.rng, call));
+            let script = script(&mut self.rng, call);
+            let is_look = self.rng.u32(0..5) == 0;
+            return if is_look { Request::Look(script) } else { Request::Script(script) };
         }
         let key = self.rng.u32(0..plan.keys);
         if self.rng.u32(0..100) < plan.reads_percent {
@@ -99,7 +101,12 @@ impl Client {
 
 /// Keys are few, so that steps meet: in one script, in one entry, and over entries.
 fn script_key(rng: &mut fastrand::Rng) -> Vec<u8> {
-    vec![b's', rng.u8(b'a'..b'g')]
+    let mut key = vec![b's', rng.u8(b'a'..b'g')];
+    // Now and then there are many.
+    if rng.u32(0..3) == 0 {
+        key.push(rng.u8(b'a'..b'u'));
+    }
+    key
 }
 
 fn script(rng: &mut fastrand::Rng, call: u64) -> Script {
@@ -110,10 +117,13 @@ fn script(rng: &mut fastrand::Rng, call: u64) -> Script {
         let kind = kinds[rng.usize(0..kinds.len())];
         let key = script_key(rng);
         let value = match kind {
+            DeleteRange | Scan | ScanBack if rng.u32(0..8) == 0 => Vec::new(),
             DeleteRange | Scan | ScanBack => script_key(rng),
             _ => call.to_le_bytes().to_vec(),
         };
-        steps.push(Step { kind: kind.into(), key, value });
+        let is_scan = matches!(kind, Scan | ScanBack);
+        let limit = if is_scan && rng.bool() { rng.u32(1..5) } else { 0 };
+        steps.push(Step { kind: kind.into(), key, value, limit });
     }
     let of = |kind: StepKind| Step { kind: kind.into(), ..Step::default() };
     if rng.bool() {

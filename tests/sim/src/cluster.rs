@@ -38,7 +38,7 @@ use crate::tally::{self, Tally};
 use crate::time::{MS, Time};
 use crate::trace::Trace;
 
-use process::{Decision, Effect, Packet, Process};
+use process::{Decision, Effect, Packet, Process, Query};
 
 /// A tick of a clock that is right.
 const TICK: Time = 100 * MS;
@@ -56,6 +56,8 @@ enum Event {
     /// What consensus wrote is durable, and all that followed from it has taken place.
     Synced(u32, u32),
     Effect(u32, u32, Box<Effect>),
+    /// A query runs, on a view of the state that was taken before.
+    Query(u32, u32, Box<Query>),
     Decided(u32, u32, Box<Decision>),
     Arrive(u32, u32, Box<Packet>),
     Crash(u32, u32, Unsynced),
@@ -64,6 +66,8 @@ enum Event {
     Begin(usize),
     End(usize),
     Call(u32),
+    /// Clients press on while a node is isolated, until then.
+    Rush(u32, Time),
     GiveUp(u64),
 }
 
@@ -105,6 +109,8 @@ struct Node {
     has_failed: Option<Incident>,
     /// Its log on disk is damaged, and it does not know it yet.
     has_rotted: bool,
+    /// The damage is that its end is missing, which only the state tells.
+    is_cut_back: bool,
     /// Its log in memory is about to end with its process.
     will_forget: bool,
     /// It stays down for good.
@@ -217,6 +223,7 @@ impl Cluster {
             | Event::Wake(node, life)
             | Event::Synced(node, life)
             | Event::Effect(node, life, _)
+            | Event::Query(node, life, _)
             | Event::Decided(node, life, _)
             | Event::Join(node, life) => Some((*node, *life)),
             _ => None,
@@ -240,6 +247,7 @@ impl Cluster {
                 self.execute(node, *effect)?;
                 self.pump(node)
             }
+            Event::Query(node, _, query) => self.query(node, *query),
             Event::Decided(node, _, decision) => self.decided(node, *decision),
             Event::Arrive(from, to, packet) => self.arrive(from, to, *packet),
             Event::Crash(node, life, unsynced) => {
@@ -260,6 +268,7 @@ impl Cluster {
                 Ok(())
             }
             Event::Call(client) => self.client_calls(client),
+            Event::Rush(node, until) => self.rush(node, until),
             Event::GiveUp(call) => self.give_up(call),
         }
     }
@@ -384,6 +393,7 @@ impl Node {
             crash_loop: 0,
             has_failed: None,
             has_rotted: false,
+            is_cut_back: false,
             will_forget: false,
             is_lost: false,
             rng: rng("node"),

@@ -139,6 +139,11 @@ impl Disk {
         self.durable(now).last.min(first.saturating_sub(1))
     }
 
+    /// The hashes of all entries up to each one, from index 1.
+    pub fn chains(&self) -> &[u64] {
+        &self.chains
+    }
+
     /// The hash of all entries up to an index; `None` past the end.
     pub fn chain(&self, index: u64) -> Option<u64> {
         let Some(position) = index.checked_sub(1) else { return Some(0) };
@@ -195,6 +200,26 @@ impl Disk {
         }
         self.file[begin..end].fill(0);
         Unsynced::Reordered
+    }
+
+    /// Puts an older copy in the place of the log, which ends before an entry; false if there is no
+    /// such copy.
+    pub fn cut_before(&mut self, index: u64) -> bool {
+        let file = Bytes::from(self.file.clone());
+        let mut at = 0;
+        while let Some((_, entries, next)) = decode(&file, at) {
+            if entries.last().is_some_and(|last| last.index >= index) {
+                break;
+            }
+            at = next;
+        }
+        if index == 0 || at == file.len() {
+            return false;
+        }
+        self.file.truncate(at);
+        let durable = self.durable(Time::MAX);
+        self.durable = vec![Durable { at: 0, len: at, ..durable }];
+        true
     }
 
     /// Flips a bit of what was synced; false if there is nothing.

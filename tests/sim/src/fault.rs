@@ -81,6 +81,8 @@ pub enum Fault {
     Pause(Target),
     /// A node stops as an operator stops it.
     Stop(Target),
+    /// A node hears messages that nobody of the group sends.
+    Junk(Target),
     /// A leader asks another node to take over, and goes on.
     HandOver(Target),
     /// Each sync takes so much longer.
@@ -89,9 +91,9 @@ pub enum Fault {
     FailSync(Target, bool),
     /// The disk is full.
     NoSpace(Target),
-    /// A bit of the log on disk flips while the process is down.
+    /// A bit of the log on disk flips while the process is down, or an older copy takes its place.
     LogRot(Target),
-    /// A bit of the state on disk flips while the process is down.
+    /// The state on disk is gone while the process is down; the log has all of it.
     StateRot(Target),
     /// A wall clock jumps by so many milliseconds.
     ClockJump(Target, i64),
@@ -125,6 +127,7 @@ impl fmt::Display for Fault {
             Self::CrashLoop(target, times) => write!(f, "{target} crashes {times} times in a row"),
             Self::Pause(target) => write!(f, "{target} is paused"),
             Self::Stop(target) => write!(f, "{target} is stopped in order"),
+            Self::Junk(target) => write!(f, "{target} hears what nobody sends"),
             Self::HandOver(target) => write!(f, "{target} hands leadership over"),
             Self::SlowSync(target, by) => write!(f, "syncs of {target} take {} ms more", ms(by)),
             Self::FailSync(target, is_kept) => {
@@ -132,8 +135,8 @@ impl fmt::Display for Fault {
                 write!(f, "a sync of {target} fails, its data is {kept}")
             }
             Self::NoSpace(target) => write!(f, "the disk of {target} is full"),
-            Self::LogRot(target) => write!(f, "{target} crashes, a bit of its log flips"),
-            Self::StateRot(target) => write!(f, "{target} crashes, a bit of its state flips"),
+            Self::LogRot(target) => write!(f, "{target} crashes, its log is damaged"),
+            Self::StateRot(target) => write!(f, "{target} crashes, its state is gone"),
             Self::ClockJump(target, by) => write!(f, "the clock of {target} jumps by {by} ms"),
             Self::ClockFreeze(target) => write!(f, "the clock of {target} stands still"),
             Self::SlowApply(target, by) => write!(f, "entries take {target} {} ms more", ms(by)),
@@ -212,6 +215,7 @@ kinds! {
     Pause = "pause",
     Stop = "orderly stop",
     HandOver = "leadership handed over",
+    Junk = "foreign messages",
     UnsyncedLost = "unsynced write lost",
     UnsyncedTorn = "unsynced write torn",
     UnsyncedReordered = "unsynced write reordered",
@@ -221,7 +225,8 @@ kinds! {
     FailSync = "failed sync",
     NoSpace = "disk full",
     LogRot = "bit flipped in the log",
-    StateRot = "bit flipped in the state",
+    LogCutBack = "log older than the state",
+    StateRot = "state on disk gone",
     ClockJump = "clock jump",
     ClockFreeze = "clock frozen",
     ClockSkew = "clock skew",

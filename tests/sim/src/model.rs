@@ -27,6 +27,8 @@ pub struct Model {
     revision: u64,
     registers: BTreeMap<u32, Found>,
     pairs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Keys that commands of this entry have deleted, and none has set again.
+    deleted: BTreeSet<Vec<u8>>,
     time_ms: u64,
     seeds: BTreeSet<u64>,
 }
@@ -35,6 +37,7 @@ impl Model {
     /// An entry comes with its leader's clock.
     pub fn entry(&mut self, time_ms: u64) {
         self.time_ms = self.time_ms.max(time_ms);
+        self.deleted.clear();
     }
 
     /// What a read of a register gives now.
@@ -61,15 +64,35 @@ impl Model {
                 let held = self.registers.get(key).map_or(0, |found| found.mod_revision);
                 Ok(if held == *wanted { self.set(*key, *value) } else { self.read(*key) })
             }
-            Request::Get(key) => Ok(self.read(*key)),
             Request::Script(script) => {
-                let before = self.pairs.clone();
+                let before = (self.pairs.clone(), self.deleted.clone());
                 let expected = self.script(script, place);
                 if expected.is_err() {
-                    self.pairs = before;
+                    (self.pairs, self.deleted) = before;
                 }
                 expected.map(Reply::Script)
             }
+            Request::Get(_) | Request::Look(_) => self.query(request, place.index),
+        }
+    }
+
+    /// What a query gives at this index.
+    pub fn query(&self, request: &Request, index: u64) -> Expected {
+        match request {
+            Request::Look(script) => {
+                let kinds = [StepKind::Put, StepKind::Delete, StepKind::DeleteRange];
+                let writes = |step: &Step| {
+                    kinds.contains(&step.kind()) || step.kind() == StepKind::PutTooLong
+                };
+                if script.steps.iter().any(writes) {
+                    return Err("the plugin trapped: a query tried to change the state");
+                }
+                let mut copy = Self { pairs: self.pairs.clone(), ..Self::default() };
+                copy.time_ms = self.time_ms;
+                copy.script(script, Place { index, position: 0 }).map(Reply::Script)
+            }
+            Request::Get(key) => Ok(self.read(*key)),
+            Request::Put(..) | Request::Cas(..) | Request::Script(_) => Err("no query"),
         }
     }
 
@@ -94,18 +117,26 @@ impl Model {
 
     fn step(&mut self, step: &Step, place: Place) -> Result<StepReply, &'static str> {
         let mut reply = StepReply::default();
-        let within = |key: &&Vec<u8>| **key >= step.key && **key < step.value;
+        let is_open = step.value.is_empty();
+        let within = |key: &&Vec<u8>| **key >= step.key && (is_open || **key < step.value);
         match step.kind() {
-            StepKind::Put => drop(self.pairs.insert(step.key.clone(), step.value.clone())),
+            StepKind::Put => {
+                self.deleted.remove(&step.key);
+                self.pairs.insert(step.key.clone(), step.value.clone());
+            }
             StepKind::PutTooLong => {
                 const { assert!(KEY_BYTES_MAX == 4096, "the message names the size") };
                 return Err("a key of 4097 bytes is over the limit of 4096 bytes");
             }
-            StepKind::Delete => reply.count = self.pairs.remove(&step.key).is_some().into(),
+            StepKind::Delete => {
+                self.deleted.insert(step.key.clone());
+                reply.count = self.pairs.remove(&step.key).is_some().into();
+            }
             StepKind::DeleteRange => {
                 let keys: Vec<_> = self.pairs.keys().filter(within).cloned().collect();
                 reply.count = keys.len() as u64;
                 self.pairs.retain(|key, _| !keys.contains(key));
+                self.deleted.extend(keys);
             }
             StepKind::Get => reply.read.extend(self.pairs.get(&step.key).cloned()),
             StepKind::Scan | StepKind::ScanBack => {
@@ -113,11 +144,21 @@ impl Model {
                 if step.kind() == StepKind::ScanBack {
                     found.reverse();
                 }
+                let taken = if step.limit == 0 { found.len() } else { step.limit as usize };
+                found.truncate(taken);
+                if step.limit == 0 {
+                    reply.count = self.deleted.iter().filter(within).count() as u64;
+                }
                 reply.read = found.into_iter().flat_map(|(k, v)| [k.clone(), v.clone()]).collect();
             }
             StepKind::Stamp => reply.place = vec![self.time_ms, place.index, place.position],
         }
         Ok(reply)
+    }
+
+    /// Whether a query was told what it should have been.
+    pub fn agrees_query(expected: &Expected, told: &Result<Reply, Rejection>) -> bool {
+        Self::default().agrees(expected, told)
     }
 
     /// Whether a client was told what it should have been. Seeds need only differ.

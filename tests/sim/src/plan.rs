@@ -215,12 +215,13 @@ fn partitions(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
 
 fn crashes(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     let target = target(rng, nodes);
-    match rng.u32(0..8) {
+    match rng.u32(0..9) {
         0 | 1 => Fault::Crash(target, unsynced(rng)),
         2 | 3 => Fault::CrashAtEffect(target, rng.u8(0..12), unsynced(rng)),
         4 => Fault::CrashAll(unsynced(rng)),
         5 => Fault::CrashLoop(target, rng.u8(2..6)),
         6 => Fault::HandOver(Target::Leader),
+        7 => Fault::Junk(target),
         _ => Fault::Stop(target),
     }
 }

@@ -177,6 +177,7 @@ pub fn register(key: &[u8], stored: &[u8]) -> Option<(u32, Found)> {
 fn take(run: &mut Run, call: &Call, step: &Step) -> Result<StepReply, Stop> {
     let key = Bytes::copy_from_slice(&step.key);
     let mut reply = StepReply::default();
+    let hi = (!step.value.is_empty()).then_some(&step.value[..]);
     match step.kind() {
         StepKind::Put => run.put(key, step.value.clone().into())?,
         StepKind::PutTooLong => {
@@ -184,15 +185,18 @@ fn take(run: &mut Run, call: &Call, step: &Step) -> Result<StepReply, Stop> {
             run.put(vec![b's'; long].into(), Bytes::new())?;
         }
         StepKind::Delete => reply.count = run.delete(key)?.into(),
-        StepKind::DeleteRange => reply.count = run.delete_range(&step.key, Some(&step.value))?,
+        StepKind::DeleteRange => reply.count = run.delete_range(&step.key, hi)?,
         StepKind::Get => reply.read.extend(run.get(&step.key)?.map(|value| value.to_vec())),
         StepKind::Scan | StepKind::ScanBack => {
             let reverse = step.kind() == StepKind::ScanBack;
-            let range = Range { lo: &step.key, hi: Some(&step.value), reverse };
-            run.scan(range, &mut |key, value| {
+            let range = Range { lo: &step.key, hi, reverse };
+            let mut left = step.limit;
+            let passed = run.scan(range, &mut |key, value| {
                 reply.read.extend([key.to_vec(), value.to_vec()]);
-                ControlFlow::Continue(())
+                left = left.wrapping_sub(1);
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
+            reply.count = if step.limit == 0 { passed } else { 0 };
         }
         StepKind::Stamp => {
             reply.place = vec![call.time_ms, call.index, call.position.into()];

@@ -35,6 +35,8 @@ pub enum Request {
     Get(u32),
     /// Runs a script.
     Script(Script),
+    /// Runs a script as a query, which may not write.
+    Look(Script),
 }
 
 /// What a client is told.
@@ -61,10 +63,11 @@ impl fmt::Display for Request {
                 write!(f, "put {} = {value} if its revision is {revision}", Key(*key))
             }
             Self::Get(key) => write!(f, "get {}", Key(*key)),
-            Self::Script(script) => {
+            Self::Script(script) | Self::Look(script) => {
                 let steps = script.steps.iter().map(|step| format!("{:?}", step.kind()));
                 let steps: Vec<_> = steps.collect();
-                write!(f, "script {}, then {:?}", steps.join(" "), script.end())
+                let what = if self.is_command() { "script" } else { "look" };
+                write!(f, "{what} {}, then {:?}", steps.join(" "), script.end())
             }
         }
     }
@@ -121,9 +124,12 @@ pub struct Step {
     /// The key, or the first of a range.
     #[prost(bytes = "vec", tag = "2")]
     pub key: Vec<u8>,
-    /// The value; for a range, its end.
+    /// The value; for a range, its end, and empty for none.
     #[prost(bytes = "vec", tag = "3")]
     pub value: Vec<u8>,
+    /// For a scan, after how many pairs it breaks off; 0 for all.
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
 }
 
 /// What a step does.
@@ -173,7 +179,7 @@ pub struct ScriptReply {
 /// What a step gave.
 #[derive(Clone, PartialEq, Message)]
 pub struct StepReply {
-    /// How many, or whether.
+    /// How many, or whether; for a scan that is not broken off, how many deleted keys it passed.
     #[prost(uint64, tag = "1")]
     pub count: u64,
     /// What was read: key, value, key, value, and so on.
@@ -212,7 +218,7 @@ pub fn key_number(bytes: &[u8]) -> Option<u32> {
 impl Request {
     /// Whether it goes through the log.
     pub fn is_command(&self) -> bool {
-        !matches!(self, Self::Get(_))
+        !matches!(self, Self::Get(_) | Self::Look(_))
     }
 
     /// As it travels.
@@ -221,7 +227,7 @@ impl Request {
             Self::Put(key, value, padding) => (PUT, put(*key, *value, *padding).encode_to_vec()),
             Self::Cas(key, wanted, value) => (TXN, cas(*key, *wanted, *value).encode_to_vec()),
             Self::Get(key) => (GET, GetRequest { key: key_bytes(*key) }.encode_to_vec()),
-            Self::Script(script) => (SCRIPT, script.encode_to_vec()),
+            Self::Script(script) | Self::Look(script) => (SCRIPT, script.encode_to_vec()),
         };
         Command { method, payload: payload.into() }
     }
@@ -252,7 +258,7 @@ impl Request {
     pub fn call(&self) -> Option<u64> {
         match self {
             Self::Put(_, call, _) | Self::Cas(_, _, call) => Some(*call),
-            Self::Get(_) => None,
+            Self::Get(_) | Self::Look(_) => None,
             Self::Script(script) => Some(script.call),
         }
     }
@@ -277,7 +283,7 @@ impl Request {
                 };
                 Some(register(reply.revision, reply.succeeded, found))
             }
-            Self::Script(_) => ScriptReply::decode(bytes).ok().map(Reply::Script),
+            Self::Script(_) | Self::Look(_) => ScriptReply::decode(bytes).ok().map(Reply::Script),
         }
     }
 }

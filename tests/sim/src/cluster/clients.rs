@@ -33,6 +33,21 @@ impl Cluster {
         self.call(node, number, request)
     }
 
+    /// While a node is isolated: somebody writes elsewhere, and somebody reads there.
+    pub(super) fn rush(&mut self, isolated: u32, until: Time) -> Checked {
+        if self.now >= until || self.is_healing {
+            return Ok(());
+        }
+        let nodes = self.plan.nodes;
+        let elsewhere = (isolated + self.rng.u32(0..nodes)) % nodes + 1;
+        let number = self.calls.len() as u64;
+        self.call(elsewhere, u32::MAX, Request::Put(0, number, 0))?;
+        self.call(isolated, u32::MAX, Request::Get(0))?;
+        let next = self.now + self.rng.u64(10 * MS..60 * MS);
+        self.schedule(next, Event::Rush(isolated, until));
+        Ok(())
+    }
+
     /// Several calls at once, of nobody who goes on calling.
     pub(super) fn burst(&mut self, node: u32) -> Checked {
         for _ in 0..BURST {

@@ -1,5 +1,9 @@
 //! What goes wrong: each episode begins and, if it lasts, ends.
 
+use quorate_core::id::{NodeId, RaftId};
+use quorate_core::state::StateStore as _;
+
+use super::process::Packet;
 use super::{Cluster, Event};
 use crate::disk;
 use crate::fault::{Episode, Fault, Kind, Target, Way};
@@ -42,6 +46,7 @@ impl Cluster {
             Fault::Pause(target) => Fault::Pause(aim(target)?),
             Fault::Stop(target) => Fault::Stop(aim(target)?),
             Fault::HandOver(target) => Fault::HandOver(aim(target)?),
+            Fault::Junk(target) => Fault::Junk(aim(target)?),
             Fault::SlowSync(target, by) => Fault::SlowSync(aim(target)?, by),
             Fault::FailSync(target, kept) => Fault::FailSync(aim(target)?, kept),
             Fault::NoSpace(target) => Fault::NoSpace(aim(target)?),
@@ -72,10 +77,12 @@ impl Cluster {
                 self.ledger.fire(kind, 0);
             }
             Fault::Isolate(_, way) => {
+                self.rush_at(number, until);
                 self.isolate(number, way, true);
                 self.ledger.fire(Kind::Isolate, number);
             }
             Fault::Sleepwalk(_) => {
+                self.rush_at(number, until);
                 self.isolate(number, Way::Both, true);
                 self.freeze(number);
                 self.ledger.fire(Kind::Sleepwalk, number);
@@ -95,6 +102,10 @@ impl Cluster {
             Fault::ClockJump(_, by) => {
                 self.node(number).clock_offset_ms += by;
                 self.ledger.fire(Kind::ClockJump, number);
+                return Ok(false);
+            }
+            Fault::Junk(_) => {
+                self.junk(number)?;
                 return Ok(false);
             }
             Fault::HandOver(_) => {
@@ -153,11 +164,7 @@ impl Cluster {
             Fault::LogRot(_) if !self.plan.is_volatile => {
                 self.down_until(number, until);
                 self.crash(number, crate::fault::Unsynced::Kept)?;
-                let has_rotted = disk::lock(&self.node(number).disk).rot();
-                if has_rotted {
-                    self.node(number).has_rotted = true;
-                    self.ledger.fire(Kind::LogRot, number);
-                }
+                self.damage_log(number);
             }
             Fault::StateRot(_) if !self.plan.is_volatile => {
                 self.down_until(number, until);
@@ -169,6 +176,47 @@ impl Cluster {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A bit flips, or the log is an older copy of itself, of which the state is ahead.
+    fn damage_log(&mut self, number: u32) {
+        let node = self.node(number);
+        let applied = node.state.snapshot().meta().applied.index;
+        // What was in it counts for what it had acknowledged.
+        let entries = disk::lock(&node.disk).chains().to_vec();
+        node.forgotten.push((node.member(), entries));
+        let is_cut = node.rng.bool() && disk::lock(&node.disk).cut_before(applied);
+        if is_cut {
+            (node.has_rotted, node.is_cut_back) = (true, true);
+            self.ledger.fire(Kind::LogCutBack, number);
+        } else if disk::lock(&node.disk).rot() {
+            node.has_rotted = true;
+            self.ledger.fire(Kind::LogRot, number);
+        }
+    }
+
+    /// What nobody of this group sends: it must change nothing.
+    fn junk(&mut self, number: u32) -> Checked {
+        use protobuf::Message as _;
+        use raft::eraftpb::{Message, MessageType};
+        self.ledger.fire(Kind::Junk, number);
+        let member = self.node(number).member();
+        let status = self.status(number).unwrap_or_default();
+        let mut forged = Message::default();
+        forged.to = member.get();
+        forged.from = status.leader.map_or(1, RaftId::get);
+        forged.term = status.term;
+        for kind in [MessageType::MsgHeartbeat, MessageType::MsgReadIndex, MessageType::MsgPropose]
+        {
+            forged.set_msg_type(kind);
+            forged.commit = status.last + 1_000;
+            let bytes = forged.write_to_bytes().unwrap_or_default();
+            self.arrive(number, number, Packet::Raft(member, bytes.into()))?;
+        }
+        let noise: Vec<u8> = (0..self.rng.usize(0..80)).map(|_| self.rng.u8(..)).collect();
+        self.arrive(number, number, Packet::Raft(member, noise.into()))?;
+        let stranger = NodeId::new(self.plan.nodes + 5).map(|node| RaftId::new(node, 1));
+        stranger.map_or(Ok(()), |stranger| self.arrive(number, number, Packet::Admit(stranger)))
     }
 
     fn crash_all(&mut self, fault: Fault, until: Time) -> Checked {
@@ -234,6 +282,13 @@ impl Cluster {
                     self.net.cut(from, to, is_cut);
                 }
             }
+        }
+    }
+
+    /// In half of these, clients press on: that is how stale reads show.
+    fn rush_at(&mut self, number: u32, until: Time) {
+        if self.rng.bool() {
+            self.schedule(self.now, Event::Rush(number, until));
         }
     }
 
@@ -349,6 +404,7 @@ fn node_of(fault: Fault) -> u32 {
     | Fault::Pause(target)
     | Fault::Stop(target)
     | Fault::HandOver(target)
+    | Fault::Junk(target)
     | Fault::SlowSync(target, _)
     | Fault::FailSync(target, _)
     | Fault::NoSpace(target)

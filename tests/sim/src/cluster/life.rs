@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quorate_core::batcher::{Batcher, Poll};
-use quorate_core::id::GroupId;
+use quorate_core::id::{GroupId, RaftId};
 use quorate_core::machine::Machine;
-use quorate_core::replica::{Event as ReplicaEvent, Recovered, Replica, ReplicaConfig};
+use quorate_core::replica::{Bounds, Event as ReplicaEvent, Recovered, Replica, ReplicaConfig};
 use quorate_core::state::StateStore;
 
 use super::process::{Desk, Packet, Process, Stopping, Told};
@@ -18,6 +18,7 @@ use crate::fault::{Kind, Unsynced};
 use crate::oracle::{Checked, Violation, ensure};
 use crate::plan::stream;
 use crate::program::SimProgram;
+use crate::request::Request;
 use crate::tally;
 use crate::time::{MS, SECOND, Time};
 
@@ -44,13 +45,19 @@ impl Cluster {
         node.starts_at = None;
         let life = node.life;
         let opened = SimLog::open(&node.disk);
-        ensure(opened.is_err() == node.has_rotted, "damage to a log is found", || {
+        let is_readable = !node.has_rotted || node.is_cut_back;
+        ensure(opened.is_ok() == is_readable, "damage to a log is found", || {
             format!("node {number}: {:?}", opened.as_ref().map(|_| "no damage"))
         })?;
         // What it had promised is not known any more: it is wiped, and joins as another member.
         let log = if let Ok(log) = opened { log } else { node.start_over()? };
-        let meta = node.state.snapshot().meta().clone();
-        let recovered = Recovered { applied: meta.applied, conf: meta.conf };
+        let (log, recovered) = if node.is_cut_back {
+            node.must_not_start(log, founders.clone(), bounds)?;
+            (node.start_over()?, Recovered::default())
+        } else {
+            let meta = node.state.snapshot().meta().clone();
+            (log, Recovered { applied: meta.applied, conf: meta.conf })
+        };
         let config = ReplicaConfig {
             id: node.member(),
             founders,
@@ -104,7 +111,12 @@ impl Cluster {
             self.schedule(now + JOIN_PAUSE, Event::Join(number, life));
         }
         self.go_on_crashing(number);
-        self.pump(number)
+        self.pump(number)?;
+        // Reads at once: what answered an earlier life must not answer this one.
+        if life > 1 && !self.is_healing && self.node(number).rng.bool() {
+            self.call(number, u32::MAX, Request::Get(0))?;
+        }
+        Ok(())
     }
 
     fn go_on_crashing(&mut self, number: u32) {
@@ -349,13 +361,24 @@ impl Node {
         self.forgotten.push((self.member(), entries));
         self.state.wipe();
         self.incarnation += 1;
-        self.has_rotted = false;
+        (self.has_rotted, self.is_cut_back) = (false, false);
         self.will_forget = false;
     }
 
     /// Whether it has lost its log, or is about to.
     pub(super) fn is_doomed(&self) -> bool {
         self.has_rotted || self.will_forget
+    }
+
+    /// A state that is ahead of its log tells that the log was lost.
+    fn must_not_start(&self, log: SimLog, founders: Vec<RaftId>, bounds: Bounds) -> Checked {
+        let meta = self.state.snapshot().meta().clone();
+        let recovered = Recovered { applied: meta.applied, conf: meta.conf };
+        let config = ReplicaConfig { id: self.member(), founders, seed: 0, bounds };
+        let started = Replica::<SimLog, (), ()>::new(config, log, &recovered);
+        ensure(started.is_err(), "a node that lost its log does not start", || {
+            format!("node {}, applied {}", self.number, recovered.applied)
+        })
     }
 
     fn start_over(&mut self) -> Checked<SimLog> {

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_core::batch::{Batch, Command, Proposal};
@@ -11,6 +13,7 @@ use quorate_core::id::{LogId, RaftId};
 use quorate_core::machine::Machine;
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::{Committed, Outbox, Refusal, Replica};
+use quorate_core::state::StateView;
 
 use crate::disk::{self, SharedDisk, SimLog};
 use crate::oracle::{Checked, Violation};
@@ -106,6 +109,18 @@ pub(crate) enum Stopping {
     HandingOver(Time, bool),
 }
 
+/// A query on its way, with the view of the state that it will see.
+pub(crate) struct Query {
+    pub(crate) reader: Token,
+    pub(crate) view: Arc<dyn StateView>,
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "query of call {}", self.reader.call())
+    }
+}
+
 /// What an entry decided, until its callers are told.
 #[derive(Debug)]
 pub(crate) struct Decision {
@@ -191,12 +206,14 @@ impl Recorder<'_> {
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
                 durable.term >= message.term
             }
+            // In a later term than the message's, no vote can be given in that one any more.
             MessageType::MsgRequestVote => {
-                durable.term >= message.term && durable.vote == self.member.get()
+                durable.term > message.term
+                    || durable.term == message.term && durable.vote == self.member.get()
             }
             MessageType::MsgRequestVoteResponse if accepts => {
-                let is_same_term = durable.term == message.term;
-                durable.term >= message.term && (!is_same_term || durable.vote == message.to)
+                durable.term > message.term
+                    || durable.term == message.term && durable.vote == message.to
             }
             _ => true,
         };

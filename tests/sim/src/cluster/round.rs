@@ -13,7 +13,7 @@ use quorate_core::replica::{Admission, Committed, Event as ReplicaEvent, Refusal
 use quorate_core::run::Run;
 use quorate_core::state::StateStore as _;
 
-use super::process::{Decision, Effect, Packet, Process, Recorder, Token, Told};
+use super::process::{Decision, Effect, Packet, Process, Query, Recorder, Token, Told};
 use super::{Cluster, Event, INBOX_MAX, TICK};
 use crate::disk::{self, Incident};
 use crate::fault::{Kind, Unsynced};
@@ -349,8 +349,8 @@ impl Cluster {
             let node = &self.nodes[member.node().get() as usize - 1];
             let disk = disk::lock(&node.disk);
             let is_durable = disk.durable_last(self.now) >= id.index;
-            if node.member() == **member {
-                return is_durable && disk.chain(id.index) == chain;
+            if node.member() == **member && is_durable && disk.chain(id.index) == chain {
+                return true;
             }
             // It may have been committed before this node forgot it, and be heard of only now.
             let position = usize::try_from(id.index - 1).unwrap_or(usize::MAX);
@@ -453,16 +453,30 @@ impl Cluster {
             process.granted.extract_if(.., |(index, _)| *index <= applied).collect();
         let moved = !ready.is_empty();
         for (_, reader) in ready {
-            let (call, origin) = reader.settle();
-            let request = self.calls[call as usize].request.clone();
-            let view = self.node(number).state.snapshot();
-            let seen = view.meta().applied;
-            let run = Run::query(view, super::life::GROUP, request.encode());
-            let outcome = SimProgram::query(self.module.as_ref(), run)
-                .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
-            self.told(number, call, origin, Told::Decided(seen, outcome))?;
+            let now = self.now;
+            let node = self.node(number);
+            let query = Query { reader, view: node.state.snapshot() };
+            if node.rng.u32(0..4) > 0 {
+                self.query(number, query)?;
+                continue;
+            }
+            // It runs in parallel with apply, which goes on meanwhile.
+            let (at, life) = (now + node.rng.u64(10..5 * MS), node.life);
+            self.schedule(at, Event::Query(number, life, Box::new(query)));
         }
         Ok(moved)
+    }
+
+    /// Runs a query on its view, and answers it.
+    pub(super) fn query(&mut self, number: u32, query: Query) -> Checked {
+        let Query { reader, view } = query;
+        let (call, origin) = reader.settle();
+        let request = self.calls[call as usize].request.clone();
+        let seen = view.meta().applied;
+        let run = Run::query(view, super::life::GROUP, request.encode());
+        let outcome = SimProgram::query(self.module.as_ref(), run)
+            .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
+        self.told(number, call, origin, Told::Decided(seen, outcome))
     }
 
     pub(super) fn wall_clock_ms(&mut self, number: u32) -> u64 {
