@@ -35,6 +35,7 @@ build: setup ## the release binary and the plugins' modules, in dist/
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release --package quorate-sim --features quorate-sim/canary -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --release --workspace --no-deps
 
 setup:

@@ -234,7 +234,7 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
         self.unpark();
         // One round may commit more than there is room for: all of the log, after a restart. Then,
         // and only then, this thread waits. Apply waits for nobody, so there is no cycle.
-        while self.parked_bytes >= limits::PARKED_BYTES_MAX
+        while self.parked_bytes >= limits::PARKED_BYTES_HARD_MAX
             && let Some(oldest) = self.parked.pop_front()
         {
             self.parked_bytes -= bytes_of(&oldest);
@@ -292,4 +292,38 @@ fn unix_ms() -> u64 {
 /// The node that leads, as a status has it.
 pub fn leader_of(status: &Status) -> Option<NodeId> {
     status.leader.map(RaftId::node)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use quorate_core::id::LogId;
+
+    use super::*;
+
+    /// While apply stands still, consensus goes on: it stops to take entries, and does not block.
+    #[test]
+    fn a_backlog_is_parked_and_noticed() {
+        let (committed, apply) = sync_channel(1);
+        let outputs =
+            Outputs { committed, status: watch::Sender::default(), send: |_, _: Bytes| () };
+        let (parked, parked_bytes) = (VecDeque::new(), 0);
+        let mut effects = Effects { outputs, parked, parked_bytes, apply_ended: false };
+        let entry = Bytes::from(vec![0; limits::BATCH_BYTES_MAX]);
+        let mut index = 0;
+        while effects.parked_bytes < limits::PARKED_BYTES_MAX {
+            index += 1;
+            let (id, payload) = (LogId { term: 1, index }, Payload::Commands(entry.clone()));
+            effects.commit(Committed { id, payload, waiters: Vec::new() });
+        }
+        assert!(effects.parked.len() > 60, "it has parked, and got here");
+        let taken: Vec<u64> = std::iter::from_fn(|| {
+            effects.unpark();
+            apply.try_recv().ok().map(|committed| committed.id.index)
+        })
+        .collect();
+        assert!(taken.into_iter().eq(1..=index), "all of it, in its order");
+        assert_eq!(effects.parked_bytes, 0);
+    }
 }

@@ -42,6 +42,9 @@ pub const COMMITTED_BYTES_PER_READY_MAX: usize = 8 * MIB;
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 * MIB;
 /// Committed entries that wait in consensus because apply is behind.
 pub const PARKED_BYTES_MAX: usize = 64 * MIB;
+/// The same when consensus itself waits for apply. Only what was in the log before it stopped to
+/// take entries gets it there.
+pub const PARKED_BYTES_HARD_MAX: usize = PARKED_BYTES_MAX + 2 * UNCOMMITTED_BYTES_MAX;
 /// Recent entries that a durable log also keeps in memory.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * MIB;
 /// Linearizable reads that wait for a read index.
@@ -78,6 +81,8 @@ const _: () = assert!(BATCH_BYTES_MAX + BATCH_COMMANDS_MAX * 8 + 64 <= ENTRY_BYT
 const _: () = assert!(REQUEST_BYTES_MAX + 64 <= ENTRY_BYTES_MAX);
 /// Raft refuses proposals once this is reached; one append message must always fit.
 const _: () = assert!(UNCOMMITTED_BYTES_MAX >= RAFT_MESSAGE_BYTES_MAX + ENTRY_BYTES_MAX);
+/// Consensus must notice a backlog before it has to wait for it.
+const _: () = assert!(PARKED_BYTES_MAX + COMMITTED_BYTES_PER_READY_MAX < PARKED_BYTES_HARD_MAX);
 /// A command within its own limits must fit an entry, at least alone.
 const _: () = assert!(COMMAND_WRITE_BYTES_MAX <= ENTRY_WRITE_BYTES_MAX);
 const _: () = assert!(REPLY_BYTES_MAX <= ENTRY_REPLY_BYTES_MAX);

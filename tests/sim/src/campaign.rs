@@ -1,5 +1,6 @@
 //! Many seeds, on as many threads as there are cores, until one fails or all have run.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -17,6 +18,11 @@ use crate::tally::{self, Tally};
 /// Of so many seeds, one runs twice, and must do the same both times. Not the number of which one
 /// runs the real module, so that some of those do as well.
 const TWICE_ONE_IN: u64 = 19;
+
+/// The rule that a seed breaks whose second run differs from the first.
+pub const TWICE: &str = "a seed does the same twice";
+/// How long one seed may take; then it is taken to hang, and the process ends.
+const SEED_MAX: Duration = Duration::from_mins(2);
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +143,8 @@ pub fn campaign(
     let next = AtomicU64::new(order.from);
     let failed = AtomicBool::new(false);
     let totals = Mutex::new(Totals::new());
+    let running: Mutex<Vec<(u64, Instant)>> = Mutex::new(Vec::new());
+    let is_over = AtomicBool::new(false);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let work = || -> anyhow::Result<()> {
         prepare();
@@ -148,9 +156,11 @@ pub fn campaign(
             }
             let mut plan = Plan::of(seed);
             plan.is_wasm &= order.has_wasm;
+            lock(&running).push((seed, Instant::now()));
             let run = one(&plan, module.as_ref(), &totals);
+            lock(&running).retain(|(other, _)| *other != seed);
             failed.fetch_or(run.verdict.is_err(), Ordering::Relaxed);
-            let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            let totals = lock(&totals);
             failed.fetch_or(totals.failure.is_some(), Ordering::Relaxed);
             progress(&totals);
         }
@@ -158,25 +168,46 @@ pub fn campaign(
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let watchdog = scope.spawn(|| watch(&running, &is_over));
         let ended = workers.into_iter().map(|worker| worker.join().expect("runs catch panics"));
-        ended.collect::<anyhow::Result<Vec<()>>>()
+        let ended = ended.collect::<anyhow::Result<Vec<()>>>();
+        is_over.store(true, Ordering::Relaxed);
+        watchdog.thread().unpark();
+        ended
     })?;
     let mut totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     totals.took = begun.elapsed();
     Ok(totals)
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A loop within the core cannot be broken off from outside: it ends the process, by name.
+fn watch(running: &Mutex<Vec<(u64, Instant)>>, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        thread::park_timeout(Duration::from_secs(1));
+        let hangs = lock(running).iter().find(|(_, since)| since.elapsed() > SEED_MAX).copied();
+        if let Some((seed, _)) = hangs {
+            let text = format!("seed {seed} hangs\nreplay: cargo sim -- --seed {seed}\n");
+            drop(std::io::stderr().write_all(text.as_bytes()));
+            std::process::abort();
+        }
+    }
+}
+
 fn one(plan: &Plan, module: Option<&Arc<Module>>, totals: &Mutex<Totals>) -> Run {
     let first = run(plan, module, false);
     let is_twice = plan.seed.is_multiple_of(TWICE_ONE_IN) && first.verdict.is_ok();
     let again = is_twice.then(|| run(plan, module, false));
-    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut totals = lock(totals);
     totals.add(plan, &first);
     if let Some(again) = again {
         totals.seeds_twice += 1;
         if again.digest != first.digest {
             let detail = format!("digest {:x}, then {:x}", first.digest, again.digest);
-            totals.fail(plan.seed, Violation::new("a seed does the same twice", detail));
+            totals.fail(plan.seed, Violation::new(TWICE, detail));
         }
     }
     first

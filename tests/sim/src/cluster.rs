@@ -3,13 +3,14 @@
 //!
 //! 1. `process`: what a node consists of while it runs
 //! 2. `round`: the stages of a node, driven as the host drives them
-//! 3. `life`: how processes begin and end
+//! 3. `apply`: what entries decide and queries see; `life`: how processes begin and end
 //! 4. `clients`: calls, their way to the leader, and what is told
 //! 5. `faults`: what goes wrong
 //! 6. `finish`: healing, and what must then come to pass
 //! 7. `hand`: the same by hand, for stories
 //! 8. `conduct`: what each stage must keep to
 
+mod apply;
 mod clients;
 mod conduct;
 mod faults;
@@ -79,6 +80,7 @@ pub(crate) enum Verdict {
 }
 
 /// A node over all its processes.
+#[expect(clippy::struct_excessive_bools, reason = "faults, which come in any combination")]
 struct Node {
     number: u32,
     incarnation: u32,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use quorate_core::canary::Canary;
-use quorate_sim::campaign::{self, Failure, Order, Totals};
+use quorate_sim::campaign::{self, Failure, Order, TWICE, Totals};
 use quorate_sim::plan::Plan;
 use quorate_sim::report::{self, Hunt};
 use quorate_sim::run::run;
@@ -61,6 +61,10 @@ enum Output {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.seed.is_none() && cli.seeds.is_none() && cli.minutes.is_none() && !cli.full {
+        complain("error: one of --seed, --seeds, --minutes and --full says how much to run");
+        return ExitCode::from(2);
+    }
     if cli.canary.is_some() && !cfg!(feature = "canary") {
         complain("error: planted bugs need a build with the feature canary, as `cargo sim` has");
         return ExitCode::from(2);
@@ -101,6 +105,9 @@ fn replay(cli: &Cli, seed: u64) -> anyhow::Result<bool> {
     plant(cli.canary);
     let mut plan = Plan::of(seed);
     if let Some(faults) = &cli.faults {
+        let known = plan.faults();
+        let unknown = faults.iter().find(|fault| **fault != 0 && !known.contains(fault));
+        anyhow::ensure!(unknown.is_none(), "seed {seed} has the faults 1 to {}", known.len());
         plan = plan.with_faults(faults);
     }
     let module = if plan.is_wasm { Some(campaign::load_module()?) } else { None };
@@ -147,7 +154,15 @@ fn trust(cli: &Cli) -> anyhow::Result<bool> {
     } else if cfg!(feature = "canary") && !cli.skip_canaries && cli.canary.is_none() {
         hunts = hunt_all()?;
     }
-    let missing = report::shortfalls(&totals, &hunts, requirement);
+    let missing = if totals.failure.is_some() {
+        // What was not reached is no news then.
+        Vec::new()
+    } else {
+        report::shortfalls(&totals, &hunts, requirement)
+    };
+    if totals.failure.is_none() && seeds.is_some_and(|seeds| totals.seeds < seeds) {
+        complain(&format!("time is up after {} seeds", totals.seeds));
+    }
     match cli.output {
         Output::Human => {
             say(&report::table(&totals, &hunts));
@@ -175,6 +190,12 @@ fn hunt_all() -> anyhow::Result<Vec<Hunt>> {
         };
         let totals = campaign::campaign(order, || plant(Some(*canary)), |_| {})?;
         let caught = totals.failure.map(|failure| (failure.seed, failure.violation.rule));
+        // A seed that fails anyway has caught nothing.
+        plant(None);
+        let caught = caught.filter(|(seed, _)| {
+            let plan = Plan { is_wasm: false, ..Plan::of(*seed) };
+            run(&plan, None, false).verdict.is_ok()
+        });
         let took = begun.elapsed();
         hunts.push(Hunt { canary: canary.name(), caught, seeds: totals.seeds, took });
         complain(&format!("canary {canary}: {}", caught.map_or("not caught", |(_, rule)| rule)));
@@ -189,6 +210,11 @@ fn tell_failure(cli: &Cli, failure: &Failure) -> anyhow::Result<()> {
     plant(cli.canary);
     let plan = Plan::of(*seed);
     let module = if plan.is_wasm { Some(campaign::load_module()?) } else { None };
+    if violation.rule == TWICE {
+        complain(&format!("replay: run cargo sim -- --seed {seed} twice, and compare"));
+        return Ok(());
+    }
+    complain("looking for the faults that it takes");
     let faults = shrink(&plan, module.as_ref(), violation.rule);
     let smaller = plan.with_faults(&faults);
     let (before, after) = (plan.episodes.len(), faults.len());
@@ -237,7 +263,8 @@ impl Progress {
             let hours = totals.lasted / 3_600_000_000;
             let text = format!("{} seeds, {hours} hours, {} calls", totals.seeds, totals.calls);
             if self.is_terminal {
-                drop(write!(std::io::stderr(), "\r{text}   "));
+                // The next line takes its place.
+                drop(write!(std::io::stderr(), "\r{text}   \r"));
             } else {
                 complain(&text);
             }

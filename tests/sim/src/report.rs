@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use quorate_core::canary::Canary;
 use serde_json::{Value, json};
 
 use crate::campaign::Totals;
@@ -70,7 +71,9 @@ pub fn shortfalls(
     if let Some(requirement) = requirement {
         at_least("simulated hours", hours(totals), requirement.hours);
         at_least("seeds with equal traces", totals.seeds_twice * 20, requirement.seeds);
-        at_least("canaries hunted", hunts.len() as u64, 15);
+        at_least("canaries hunted", hunts.len() as u64, Canary::ALL.len() as u64);
+        at_least("calls answered", totals.answered, requirement.calls / 2);
+        at_least("seeds with the real module", totals.seeds_wasm, requirement.seeds / 25);
     }
     for kind in Kind::ALL {
         at_least(&format!("fault {:?}", kind.name()), totals.ledger.fired(*kind), fired);

@@ -202,14 +202,13 @@ impl Cluster {
         self.ledger.fire(Kind::Junk, number);
         let member = self.node(number).member();
         let status = self.status(number).unwrap_or_default();
-        let mut forged = Message::default();
-        forged.to = member.get();
-        forged.from = status.leader.map_or(1, RaftId::get);
-        forged.term = status.term;
+        let from = status.leader.map_or(1, RaftId::get);
+        let commit = status.last + 1_000;
+        let (to, term) = (member.get(), status.term);
+        let mut forged = Message { from, to, term, commit, ..Message::default() };
         for kind in [MessageType::MsgHeartbeat, MessageType::MsgReadIndex, MessageType::MsgPropose]
         {
             forged.set_msg_type(kind);
-            forged.commit = status.last + 1_000;
             let bytes = forged.write_to_bytes().unwrap_or_default();
             self.arrive(number, number, Packet::Raft(member, bytes.into()))?;
         }

@@ -1,8 +1,5 @@
 //! How processes begin and end: starts, crashes, pauses, and stops in order.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use quorate_core::batcher::{Batcher, Poll};
@@ -11,7 +8,7 @@ use quorate_core::machine::Machine;
 use quorate_core::replica::{Bounds, Event as ReplicaEvent, Recovered, Replica, ReplicaConfig};
 use quorate_core::state::StateStore;
 
-use super::process::{Desk, Packet, Process, Stopping, Told};
+use super::process::{Packet, Process, Stopping, Told};
 use super::{Cluster, Event, Node, TICK};
 use crate::disk::{self, SimLog};
 use crate::fault::{Kind, Unsynced};
@@ -44,20 +41,7 @@ impl Cluster {
         node.life += 1;
         node.starts_at = None;
         let life = node.life;
-        let opened = SimLog::open(&node.disk);
-        let is_readable = !node.has_rotted || node.is_cut_back;
-        ensure(opened.is_ok() == is_readable, "damage to a log is found", || {
-            format!("node {number}: {:?}", opened.as_ref().map(|_| "no damage"))
-        })?;
-        // What it had promised is not known any more: it is wiped, and joins as another member.
-        let log = if let Ok(log) = opened { log } else { node.start_over()? };
-        let (log, recovered) = if node.is_cut_back {
-            node.must_not_start(log, founders.clone(), bounds)?;
-            (node.start_over()?, Recovered::default())
-        } else {
-            let meta = node.state.snapshot().meta().clone();
-            (log, Recovered { applied: meta.applied, conf: meta.conf })
-        };
+        let (log, recovered) = node.open(&founders, bounds)?;
         let config = ReplicaConfig {
             id: node.member(),
             founders,
@@ -73,35 +57,7 @@ impl Cluster {
         let state = Arc::clone(&node.state) as Arc<dyn StateStore>;
         let machine = Machine::new(GROUP, program, state);
         let member = node.member();
-        node.process = Some(Process {
-            member,
-            replica,
-            batcher: Batcher::new(batcher),
-            machine,
-            desk: Rc::new(RefCell::new(Desk::default())),
-            open: BTreeMap::new(),
-            calls: VecDeque::new(),
-            submit: VecDeque::new(),
-            intake: None,
-            inbox: VecDeque::new(),
-            reads: VecDeque::new(),
-            unreachable: Vec::new(),
-            has_ticked: false,
-            wants_round: true,
-            is_syncing: false,
-            parked: VecDeque::new(),
-            parked_bytes: 0,
-            committed: VecDeque::new(),
-            applies: false,
-            applied,
-            granted: Vec::new(),
-            stopping: None,
-            offered: VecDeque::new(),
-            handed_out_term: 0,
-            ticks_deposed: 0,
-            ticks: 0,
-            read_since: BTreeMap::new(),
-        });
+        node.process = Some(Process::new(replica, Batcher::new(batcher), machine, member));
         let phase = node.rng.u64(1..TICK);
         self.trace.note((now, number), "starts", [life.into(), applied], || {
             format!("as member {member}, applied {applied}")
@@ -370,12 +326,35 @@ impl Node {
         self.has_rotted || self.will_forget
     }
 
-    /// A state that is ahead of its log tells that the log was lost.
-    fn must_not_start(&self, log: SimLog, founders: Vec<RaftId>, bounds: Bounds) -> Checked {
+    /// Its log and what its state knows of it, after looking for what a fault has done to them.
+    fn open(&mut self, founders: &[RaftId], bounds: Bounds) -> Checked<(SimLog, Recovered)> {
+        let opened = SimLog::open(&self.disk);
+        let is_readable = !self.has_rotted || self.is_cut_back;
+        ensure(opened.is_ok() == is_readable, "damage to a log is found", || {
+            format!("node {}: {:?}", self.number, opened.as_ref().map(|_| "no damage"))
+        })?;
         let meta = self.state.snapshot().meta().clone();
         let recovered = Recovered { applied: meta.applied, conf: meta.conf };
+        match opened {
+            Ok(log) if !self.is_cut_back => return Ok((log, recovered)),
+            Ok(log) => self.must_not_start(log, &recovered, founders, bounds)?,
+            Err(_) => {}
+        }
+        // What it had promised is not known any more: it is wiped, and joins as another member.
+        Ok((self.start_over()?, Recovered::default()))
+    }
+
+    /// A state that is ahead of its log tells that the log was lost.
+    fn must_not_start(
+        &self,
+        log: SimLog,
+        recovered: &Recovered,
+        founders: &[RaftId],
+        bounds: Bounds,
+    ) -> Checked {
+        let founders = founders.to_vec();
         let config = ReplicaConfig { id: self.member(), founders, seed: 0, bounds };
-        let started = Replica::<SimLog, (), ()>::new(config, log, &recovered);
+        let started = Replica::<SimLog, (), ()>::new(config, log, recovered);
         ensure(started.is_err(), "a node that lost its log does not start", || {
             format!("node {}, applied {}", self.number, recovered.applied)
         })

@@ -129,6 +129,7 @@ pub(crate) struct Decision {
 }
 
 /// A running process.
+#[expect(clippy::struct_excessive_bools, reason = "each is a stage's own, and all are free")]
 pub(crate) struct Process {
     pub(crate) member: RaftId,
     pub(crate) replica: Replica<SimLog, Token, Token>,
@@ -167,6 +168,47 @@ pub(crate) struct Process {
     pub(crate) ticks: u64,
     /// For each read that waits for its index, since which tick, and what was committed then.
     pub(crate) read_since: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Process {
+    /// A process that has just begun.
+    pub(crate) fn new(
+        replica: Replica<SimLog, Token, Token>,
+        batcher: Batcher<Token>,
+        machine: Machine<SimProgram>,
+        member: RaftId,
+    ) -> Self {
+        Self {
+            applied: machine.applied().index,
+            member,
+            replica,
+            batcher,
+            machine,
+            desk: Rc::default(),
+            open: BTreeMap::new(),
+            calls: VecDeque::new(),
+            submit: VecDeque::new(),
+            intake: None,
+            inbox: VecDeque::new(),
+            reads: VecDeque::new(),
+            unreachable: Vec::new(),
+            has_ticked: false,
+            // As the host does: a group of one leads from the start.
+            wants_round: true,
+            is_syncing: false,
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+            committed: VecDeque::new(),
+            applies: false,
+            granted: Vec::new(),
+            stopping: None,
+            offered: VecDeque::new(),
+            handed_out_term: 0,
+            ticks_deposed: 0,
+            ticks: 0,
+            read_since: BTreeMap::new(),
+        }
+    }
 }
 
 /// Takes down what a round leads to, each at its time, and checks what leaves against the disk.

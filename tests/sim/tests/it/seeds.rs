@@ -20,6 +20,7 @@ fn some_hundred_seeds_hold() {
         let seed = failure.seed;
         panic!("seed {seed}: {}\nreplay: cargo sim -- --seed {seed}", failure.violation);
     }
+    assert_eq!(totals.seeds, SEEDS_THAT_REACH_ALL, "there was not enough time");
     let missing = report::shortfalls(&totals, &[], None);
     assert!(missing.is_empty(), "{missing:#?}");
 }

@@ -1,0 +1,107 @@
+//! Apply and queries: what an entry decides, what a view of the state tells, and who is told.
+
+use quorate_core::outcome::Fatal;
+use quorate_core::replica::Committed;
+use quorate_core::run::Run;
+use quorate_core::state::StateStore as _;
+
+use super::process::{Decision, Query, Token, Told};
+use super::{Cluster, Event};
+use crate::fault::Kind;
+use crate::oracle::{Checked, Violation, digest_of, ensure};
+use crate::program::SimProgram;
+use crate::time::MS;
+
+impl Cluster {
+    /// Applies the next entry, if nothing else is being applied.
+    pub(super) fn apply(&mut self, number: u32) -> Checked<bool> {
+        let Some(process) = &mut self.node(number).process else { return Ok(false) };
+        if process.applies {
+            return Ok(false);
+        }
+        let Some(committed) = process.committed.pop_front() else { return Ok(false) };
+        process.applies = true;
+        let decision = self.decide(number, committed)?;
+        let (now, node) = (self.now, self.node(number));
+        let slow = node.slow_apply_us;
+        let at = now + node.rng.u64(5..80) + slow;
+        let life = node.life;
+        if slow > 0 {
+            self.ledger.fire(Kind::SlowApply, number);
+        }
+        self.schedule(at, Event::Decided(number, life, Box::new(decision)));
+        Ok(true)
+    }
+
+    /// Applies an entry.
+    pub(super) fn decide(&mut self, number: u32, committed: Committed<Token>) -> Checked<Decision> {
+        let Committed { id, payload, waiters } = committed;
+        let node = &mut self.nodes[number as usize - 1];
+        let process = node.process.as_mut().expect("it runs");
+        let fatal = |fatal: Fatal| {
+            Violation::new("apply goes on", format!("node {number}, entry {id}: {fatal}"))
+        };
+        let outcomes = process.machine.apply(id, payload).map_err(fatal)?;
+        process.machine.prepare().map_err(fatal)?;
+        let digest = digest_of(node.state.last_commit(), &outcomes);
+        let is_complete = waiters.is_empty() || waiters.len() == outcomes.len();
+        ensure(is_complete, "every waiter has its outcome", || {
+            format!("entry {id}: {} waiters, {} outcomes", waiters.len(), outcomes.len())
+        })?;
+        self.oracle.applied(process.member, id.index, digest)?;
+        self.trace.note((self.now, number), "applies", [id.index, digest], || {
+            format!("{id}, {} commands", outcomes.len())
+        });
+        Ok(Decision { id, answers: waiters.into_iter().zip(outcomes).collect() })
+    }
+
+    pub(super) fn decided(&mut self, number: u32, decision: Decision) -> Checked {
+        let Some(process) = &mut self.node(number).process else { return Ok(()) };
+        process.applied = decision.id.index;
+        process.applies = false;
+        let node = self.node(number);
+        let is_new = decision.id.index > node.applied_max;
+        node.applied_max = node.applied_max.max(decision.id.index);
+        if is_new {
+            self.ledger.progress(number);
+        }
+        for (waiter, outcome) in decision.answers {
+            self.answer(number, waiter, Told::Decided(decision.id, outcome))?;
+        }
+        self.pump(number)
+    }
+
+    /// Reads whose index is applied see the state as it is now.
+    pub(super) fn serve_reads(&mut self, number: u32) -> Checked<bool> {
+        let Some(process) = &mut self.node(number).process else { return Ok(false) };
+        let applied = process.applied;
+        let ready: Vec<_> =
+            process.granted.extract_if(.., |(index, _)| *index <= applied).collect();
+        let moved = !ready.is_empty();
+        for (_, reader) in ready {
+            let now = self.now;
+            let node = self.node(number);
+            let query = Query { reader, view: node.state.snapshot() };
+            if node.rng.u32(0..4) > 0 {
+                self.query(number, query)?;
+                continue;
+            }
+            // It runs in parallel with apply, which goes on meanwhile.
+            let (at, life) = (now + node.rng.u64(10..5 * MS), node.life);
+            self.schedule(at, Event::Query(number, life, Box::new(query)));
+        }
+        Ok(moved)
+    }
+
+    /// Runs a query on its view, and answers it.
+    pub(super) fn query(&mut self, number: u32, query: Query) -> Checked {
+        let Query { reader, view } = query;
+        let (call, origin) = reader.settle();
+        let request = self.calls[call as usize].request.clone();
+        let seen = view.meta().applied;
+        let run = Run::query(view, super::life::GROUP, request.encode());
+        let outcome = SimProgram::query(self.module.as_ref(), run)
+            .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
+        self.told(number, call, origin, Told::Decided(seen, outcome))
+    }
+}
