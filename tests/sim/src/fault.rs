@@ -4,13 +4,15 @@ use std::fmt;
 
 use crate::time::{MS, SECOND, Time};
 
-/// Which node a fault meets: one by its number, or the one that leads when it comes.
+/// Which node a fault meets: one by its number, or by its role when the fault comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// This one.
     Node(u32),
     /// Whoever leads.
     Leader,
+    /// Somebody who does not lead.
+    Follower,
 }
 
 impl fmt::Display for Target {
@@ -18,6 +20,7 @@ impl fmt::Display for Target {
         match self {
             Self::Node(node) => write!(f, "node {node}"),
             Self::Leader => f.write_str("the leader"),
+            Self::Follower => f.write_str("a follower"),
         }
     }
 }
@@ -94,7 +97,7 @@ pub enum Fault {
     /// A bit of the log on disk flips while the process is down, or an older copy takes its place.
     LogRot(Target),
     /// The state on disk is gone while the process is down; the log has all of it.
-    StateRot(Target),
+    StateGone(Target),
     /// A wall clock jumps by so many milliseconds.
     ClockJump(Target, i64),
     /// A clock does not tick.
@@ -136,7 +139,7 @@ impl fmt::Display for Fault {
             }
             Self::NoSpace(target) => write!(f, "the disk of {target} is full"),
             Self::LogRot(target) => write!(f, "{target} crashes, its log is damaged"),
-            Self::StateRot(target) => write!(f, "{target} crashes, its state is gone"),
+            Self::StateGone(target) => write!(f, "{target} crashes, its state is gone"),
             Self::ClockJump(target, by) => write!(f, "the clock of {target} jumps by {by} ms"),
             Self::ClockFreeze(target) => write!(f, "the clock of {target} stands still"),
             Self::SlowApply(target, by) => write!(f, "entries take {target} {} ms more", ms(by)),
@@ -226,7 +229,7 @@ kinds! {
     NoSpace = "disk full",
     LogRot = "bit flipped in the log",
     LogCutBack = "log older than the state",
-    StateRot = "state on disk gone",
+    StateGone = "state on disk gone",
     ClockJump = "clock jump",
     ClockFreeze = "clock frozen",
     ClockSkew = "clock skew",

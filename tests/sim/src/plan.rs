@@ -13,6 +13,8 @@ use crate::time::{MS, SECOND, Time};
 
 /// Of so many seeds, one runs the real module.
 const WASM_ONE_IN: u64 = 20;
+/// Of so many seeds, one has faults of followers only, one at a time.
+const GENTLE_ONE_IN: u64 = 12;
 /// Of so many seeds, one keeps its log in memory.
 const MEMORY_ONE_IN: u32 = 5;
 
@@ -27,6 +29,8 @@ pub struct Plan {
     pub is_wasm: bool,
     /// Whether logs are in memory: a node that restarts joins anew.
     pub is_volatile: bool,
+    /// Whether only followers are met, one at a time: then the first leader leads to the end.
+    pub is_gentle: bool,
     /// How many clients.
     pub clients: u32,
     /// How many registers they use.
@@ -71,6 +75,7 @@ impl Plan {
             nodes,
             is_wasm,
             is_volatile,
+            is_gentle: false,
             clients: rng.u32(3..14),
             keys: rng.u32(1..5),
             think_max: rng.u64(30 * MS..700 * MS),
@@ -84,7 +89,12 @@ impl Plan {
             lasts,
             episodes: Vec::new(),
         };
-        plan.episodes = episodes(&mut rng, nodes, lasts);
+        plan.is_gentle = nodes > 2 && !is_volatile && seed % GENTLE_ONE_IN == 5;
+        plan.episodes = if plan.is_gentle {
+            gentle_episodes(&mut rng, lasts)
+        } else {
+            episodes(&mut rng, nodes, lasts)
+        };
         plan
     }
 
@@ -108,6 +118,7 @@ impl Plan {
             nodes,
             is_wasm: false,
             is_volatile: false,
+            is_gentle: false,
             clients: 0,
             keys: 4,
             think_max: SECOND,
@@ -179,6 +190,25 @@ fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
         episode.number = number;
     }
     episodes
+}
+
+/// One follower at a time has a fault, from when a leader must have been elected.
+fn gentle_episodes(rng: &mut fastrand::Rng, lasts: Time) -> Vec<Episode> {
+    const BEGIN: Time = 6 * SECOND;
+    const EVERY: Time = 5 * SECOND;
+    let begins = (BEGIN..lasts.saturating_sub(EVERY)).step_by(EVERY as usize);
+    let follower = Target::Follower;
+    let gentle = |(number, at)| {
+        let fault = match rng.u32(0..6) {
+            0 => Fault::Crash(follower, unsynced(rng)),
+            1 | 2 => Fault::Isolate(follower, *pick(rng, &[Way::Both, Way::In, Way::Out])),
+            3 => Fault::Pause(follower),
+            4 => Fault::SlowApply(follower, rng.u64(5 * MS..600 * MS)),
+            _ => Fault::SlowSync(follower, rng.u64(5 * MS..500 * MS)),
+        };
+        Episode { number, at, lasts: rng.u64(100 * MS..4 * SECOND), fault }
+    };
+    (1..).zip(begins).map(gentle).collect()
 }
 
 fn target(rng: &mut fastrand::Rng, nodes: u32) -> Target {
@@ -253,5 +283,5 @@ fn clocks(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
 
 fn rot(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     let target = target(rng, nodes);
-    if rng.bool() { Fault::LogRot(target) } else { Fault::StateRot(target) }
+    if rng.bool() { Fault::LogRot(target) } else { Fault::StateGone(target) }
 }

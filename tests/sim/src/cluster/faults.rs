@@ -5,8 +5,8 @@ use quorate_core::state::StateStore as _;
 
 use super::process::Packet;
 use super::{Cluster, Event};
-use crate::disk;
-use crate::fault::{Episode, Fault, Kind, Target, Way};
+use crate::disk::{self, Ailment};
+use crate::fault::{Episode, Fault, Kind, Target, Unsynced, Way};
 use crate::oracle::Checked;
 use crate::time::Time;
 
@@ -33,6 +33,13 @@ impl Cluster {
         let aim = |target: Target| match target {
             Target::Node(_) => Some(target),
             Target::Leader => self.leader().map(Target::Node),
+            Target::Follower => {
+                let leader = self.leader()?;
+                let others = (1..=self.plan.nodes).filter(|node| *node != leader);
+                // Another one each time, without a draw that would move others.
+                let turn = self.steps as usize % (self.plan.nodes as usize - 1);
+                { others }.nth(turn).map(Target::Node)
+            }
         };
         Some(match fault {
             Fault::Isolate(target, way) => Fault::Isolate(aim(target)?, way),
@@ -51,7 +58,7 @@ impl Cluster {
             Fault::FailSync(target, kept) => Fault::FailSync(aim(target)?, kept),
             Fault::NoSpace(target) => Fault::NoSpace(aim(target)?),
             Fault::LogRot(target) => Fault::LogRot(aim(target)?),
-            Fault::StateRot(target) => Fault::StateRot(aim(target)?),
+            Fault::StateGone(target) => Fault::StateGone(aim(target)?),
             Fault::ClockJump(target, by) => Fault::ClockJump(aim(target)?, by),
             Fault::ClockFreeze(target) => Fault::ClockFreeze(aim(target)?),
             Fault::SlowApply(target, by) => Fault::SlowApply(aim(target)?, by),
@@ -97,8 +104,10 @@ impl Cluster {
                 self.pause(number);
                 self.ledger.fire(Kind::Pause, number);
             }
-            Fault::SlowSync(_, by) => self.ailment(number).slow_us += by,
-            Fault::NoSpace(_) if !self.plan.is_volatile => self.ailment(number).is_full = true,
+            Fault::SlowSync(_, by) => self.ail(number, |ailment| ailment.slow_us += by),
+            // A log in memory needs none.
+            Fault::NoSpace(_) if self.plan.is_volatile => return Ok(false),
+            Fault::NoSpace(_) => self.ail(number, |ailment| ailment.is_full = true),
             Fault::ClockJump(_, by) => {
                 self.node(number).clock_offset_ms += by;
                 self.ledger.fire(Kind::ClockJump, number);
@@ -129,8 +138,8 @@ impl Cluster {
     fn end_processes(&mut self, fault: Fault, until: Time) -> Checked {
         let number = node_of(fault);
         let loses_log = self.plan.is_volatile || matches!(fault, Fault::LogRot(_));
-        if matches!(fault, Fault::CrashAll(_)) {
-            return self.crash_all(fault, until);
+        if let Fault::CrashAll(unsynced) = fault {
+            return self.crash_all(unsynced, until);
         }
         if loses_log && !self.can_lose(number) || self.node(number).process.is_none() {
             return Ok(());
@@ -150,7 +159,7 @@ impl Cluster {
             }
             Fault::CrashLoop(_, times) if !self.plan.is_volatile => {
                 self.node(number).crash_loop = times;
-                self.crash(number, crate::fault::Unsynced::Lost)?;
+                self.crash(number, Unsynced::Lost)?;
             }
             Fault::Stop(_) => {
                 let is_volatile = self.plan.is_volatile;
@@ -159,19 +168,19 @@ impl Cluster {
                 self.stop(number)?;
             }
             Fault::FailSync(_, is_kept) if !self.plan.is_volatile => {
-                self.ailment(number).fails = Some(is_kept);
+                self.ail(number, |ailment| ailment.fails = Some(is_kept));
             }
             Fault::LogRot(_) if !self.plan.is_volatile => {
                 self.down_until(number, until);
-                self.crash(number, crate::fault::Unsynced::Kept)?;
+                self.crash(number, Unsynced::Kept)?;
                 self.damage_log(number);
             }
-            Fault::StateRot(_) if !self.plan.is_volatile => {
+            Fault::StateGone(_) if !self.plan.is_volatile => {
                 self.down_until(number, until);
-                self.crash(number, crate::fault::Unsynced::Kept)?;
-                // Its checksums tell; the log has all of it.
+                self.crash(number, Unsynced::Kept)?;
+                // The log has all of it.
                 self.node(number).state.wipe();
-                self.ledger.fire(Kind::StateRot, number);
+                self.ledger.fire(Kind::StateGone, number);
             }
             _ => {}
         }
@@ -218,8 +227,7 @@ impl Cluster {
         stranger.map_or(Ok(()), |stranger| self.arrive(number, number, Packet::Admit(stranger)))
     }
 
-    fn crash_all(&mut self, fault: Fault, until: Time) -> Checked {
-        let Fault::CrashAll(unsynced) = fault else { return Ok(()) };
+    fn crash_all(&mut self, unsynced: Unsynced, until: Time) -> Checked {
         if self.plan.is_volatile {
             return Ok(());
         }
@@ -239,8 +247,9 @@ impl Cluster {
         }
     }
 
-    fn ailment(&mut self, number: u32) -> AilmentGuard<'_> {
-        AilmentGuard(disk::lock(&self.node(number).disk))
+    /// Changes what is wrong with a disk.
+    fn ail(&mut self, number: u32, change: impl FnOnce(&mut Ailment)) {
+        change(&mut disk::lock(&self.node(number).disk).ailment);
     }
 
     /// Whether the group can bear that this node forgets its log: a minority may be without
@@ -345,10 +354,9 @@ impl Cluster {
             }
             Fault::Pause(_) => self.resume(number),
             Fault::SlowSync(_, by) => {
-                let slow = &mut self.ailment(number).slow_us;
-                *slow = slow.saturating_sub(by);
+                self.ail(number, |ailment| ailment.slow_us = ailment.slow_us.saturating_sub(by));
             }
-            Fault::NoSpace(_) => self.ailment(number).is_full = false,
+            Fault::NoSpace(_) => self.ail(number, |ailment| ailment.is_full = false),
             Fault::Isolate(_, way) => self.isolate(number, way, false),
             Fault::Sleepwalk(_) => {
                 self.isolate(number, Way::Both, false);
@@ -376,22 +384,6 @@ impl Cluster {
     }
 }
 
-/// What is wrong with a disk, while it is locked.
-struct AilmentGuard<'a>(std::sync::MutexGuard<'a, disk::Disk>);
-
-impl std::ops::Deref for AilmentGuard<'_> {
-    type Target = disk::Ailment;
-    fn deref(&self) -> &Self::Target {
-        &self.0.ailment
-    }
-}
-
-impl std::ops::DerefMut for AilmentGuard<'_> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0.ailment
-    }
-}
-
 /// The node that a fault meets; 0 if it is none in particular.
 fn node_of(fault: Fault) -> u32 {
     let (Fault::Isolate(target, _)
@@ -408,7 +400,7 @@ fn node_of(fault: Fault) -> u32 {
     | Fault::FailSync(target, _)
     | Fault::NoSpace(target)
     | Fault::LogRot(target)
-    | Fault::StateRot(target)
+    | Fault::StateGone(target)
     | Fault::ClockJump(target, _)
     | Fault::ClockFreeze(target)
     | Fault::SlowApply(target, _)) = fault
@@ -417,6 +409,6 @@ fn node_of(fault: Fault) -> u32 {
     };
     match target {
         Target::Node(node) => node,
-        Target::Leader => 0,
+        Target::Leader | Target::Follower => 0,
     }
 }

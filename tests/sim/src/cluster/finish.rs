@@ -8,7 +8,7 @@ use crate::audit::{self, Audited};
 use crate::calls::Outcome;
 use crate::disk::{self, Ailment};
 use crate::fault::Unsynced;
-use crate::oracle::{Checked, Violation};
+use crate::oracle::{Checked, Violation, ensure};
 use crate::request::Request;
 use crate::time::{MS, SECOND, Time};
 
@@ -34,6 +34,10 @@ impl Cluster {
     /// Heals a quorum and waits until it has converged; then checks all that was seen. Returns
     /// what was checked.
     pub fn finish(&mut self) -> Checked<Audited> {
+        let terms = self.oracle.terms_led();
+        ensure(!self.plan.is_gentle || terms == 1, "a follower's fault deposes no leader", || {
+            format!("{terms} terms had a leader")
+        })?;
         let survivors = self.heal()?;
         let until = self.now + ELECTIONS_MAX * ELECTION_MAX;
         let probe = |node: &u32| Probe { node: *node, ..Probe::default() };
