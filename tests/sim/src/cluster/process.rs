@@ -242,13 +242,15 @@ impl Recorder<'_> {
         let durable = disk.durable(disk.now);
         let accepts = !message.reject;
         let is_safe = match message.get_msg_type() {
+            // Once a later term is durable, what was said in an earlier one binds nobody: no vote can
+            // be given in it, and its leader was replaced by a majority that does not acknowledge it.
             MessageType::MsgAppendResponse if accepts => {
-                durable.term >= message.term && disk.durable_last(disk.now) >= message.index
+                durable.term > message.term
+                    || durable.term == message.term && disk.durable_last(disk.now) >= message.index
             }
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
                 durable.term >= message.term
             }
-            // In a later term than the message's, no vote can be given in that one any more.
             MessageType::MsgRequestVote => {
                 durable.term > message.term
                     || durable.term == message.term && durable.vote == self.member.get()
