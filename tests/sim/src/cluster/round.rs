@@ -129,6 +129,7 @@ impl Cluster {
         let Some(process) = &mut node.process else { return Ok(false) };
         // Now and then it begins before it has heard all that there is.
         let heard_max = if node.rng.u32(0..4) == 0 { node.rng.usize(1..4) } else { INBOX_MAX };
+        let takes_entries = process.parked_bytes < parked_bytes_max;
         let inputs = Inputs { time_ms, parked_bytes_max, heard_max, committed };
         if process.is_syncing || !process.take_inputs(inputs) {
             return Ok(false);
@@ -149,6 +150,11 @@ impl Cluster {
             process.check_deposed(process.replica.status())?;
         }
         let is_ok = advanced.is_ok();
+        let follows = process.replica.status().leader != Some(member);
+        let has_taken = follows && !disk::lock(disk).written.is_empty();
+        ensure(takes_entries || !has_taken, "a node that is behind takes no entries", || {
+            format!("node {number}")
+        })?;
         let end = disk::lock(disk).now;
         process.is_syncing = end > now;
         self.look_at_disk(number)?;
@@ -343,7 +349,9 @@ impl Cluster {
     fn majority_has(&self, id: quorate_core::id::LogId) -> Checked {
         let chain = self.oracle.chain_of(id);
         let has = |member: &&RaftId| {
-            let node = &self.nodes[member.node().get() as usize - 1];
+            let Some(node) = self.nodes.get(member.node().get() as usize - 1) else {
+                return false;
+            };
             let disk = disk::lock(&node.disk);
             let is_durable = disk.durable_last(self.now) >= id.index;
             if node.member() == **member && is_durable && disk.chain(id.index) == chain {
