@@ -3,12 +3,13 @@
 
 use quorate_core::batch::{self, Batch, Payload};
 use quorate_core::batcher::BatcherConfig;
-use quorate_core::replica::{Committed, Status};
+use quorate_core::replica::Committed;
 
 use super::Cluster;
-use super::process::{Process, Token};
+use super::process::{Effect, Process, Token};
 use crate::oracle::{Checked, Violation, ensure};
 use crate::request::Request;
+use crate::time::Time;
 
 /// Ticks within which a leader that was deposed notices: two of its looks at the others, and a few.
 const DEPOSED_TICKS_MAX: u64 = 24;
@@ -32,9 +33,23 @@ impl Process {
         Ok(())
     }
 
+    /// A member whose apply is behind takes no entries of others.
+    pub(super) fn check_backlog(&self, takes_entries: bool, has_written: bool) -> Checked {
+        let leads = self.replica.status().leader == Some(self.member);
+        ensure(takes_entries || leads || !has_written, "a backlog stops entries", || {
+            format!("member {}, {} bytes parked", self.member, self.parked_bytes)
+        })
+    }
+
     /// Once a member has handed out an entry of another leader's term, none of its own proposals
     /// of earlier terms is open: their callers have been told.
-    pub(super) fn check_deposed(&self, status: Status) -> Checked {
+    pub(super) fn check_deposed(&mut self, effects: &[(Time, Effect)]) -> Checked {
+        for (_, effect) in effects {
+            if let Effect::Commit(committed) = effect {
+                self.handed_out_term = committed.id.term;
+            }
+        }
+        let status = self.replica.status();
         let is_deposed = status.leader.is_some_and(|leader| leader != self.member);
         let is_told = self.replica.waiting() == 0;
         ensure(

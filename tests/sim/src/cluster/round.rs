@@ -141,20 +141,12 @@ impl Cluster {
         let advanced = process.replica.advance(&mut recorder);
         let Recorder { effects, violation, .. } = recorder;
         violation?;
-        for (_, effect) in &effects {
-            if let Effect::Commit(committed) = effect {
-                process.handed_out_term = committed.id.term;
-            }
-        }
-        if advanced.is_ok() {
-            process.check_deposed(process.replica.status())?;
-        }
         let is_ok = advanced.is_ok();
-        let follows = process.replica.status().leader != Some(member);
-        let has_taken = follows && !disk::lock(disk).written.is_empty();
-        ensure(takes_entries || !has_taken, "a node that is behind takes no entries", || {
-            format!("node {number}")
-        })?;
+        if is_ok {
+            process.check_deposed(&effects)?;
+        }
+        let has_written = !disk::lock(disk).written.is_empty();
+        process.check_backlog(takes_entries, has_written)?;
         let end = disk::lock(disk).now;
         process.is_syncing = end > now;
         self.look_at_disk(number)?;
