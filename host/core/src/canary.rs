@@ -7,71 +7,52 @@
 use std::fmt;
 use std::str::FromStr;
 
-macro_rules! canaries {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// A planted bug.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Canary {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Canary {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// Its name, as on a command line.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-    };
-}
-
-canaries! {
-    /// Entries and votes are written, but not synced.
-    SyncSkipped = "sync-skipped",
-    /// Votes and acknowledgements leave before what they promise is durable.
-    PromisedBeforeSync = "promised-before-sync",
-    /// A leader hands out entries as committed as soon as it has written them itself.
-    AnsweredBeforeCommit = "answered-before-commit",
-    /// A vote is not part of what is made durable.
-    VoteForgotten = "vote-forgotten",
-    /// A leader serves reads without asking whether it still leads.
-    ReadsUnconfirmed = "reads-unconfirmed",
-    /// Each try to get a read index uses the same context.
-    ReadContextReused = "read-context-reused",
-    /// A leader that is deposed tells all that wait that they were refused.
-    WaitersRefusedWhenDeposed = "waiters-refused-when-deposed",
-    /// Waiters are matched by index alone, not by term.
-    WaitersMatchedByIndex = "waiters-matched-by-index",
-    /// The log keeps an old tail behind newer entries.
-    TailKept = "tail-kept",
-    /// A batch is proposed twice.
-    ProposedTwice = "proposed-twice",
-    /// Outcomes reach the waiters of a batch in another order.
-    WaitersReversed = "waiters-reversed",
-    /// The command that did not fit a batch is gone.
-    CarriedLost = "carried-lost",
-    /// The applied index is committed after the writes, not with them.
-    AppliedApart = "applied-apart",
-    /// The machine's state forgets the group's members.
-    MembersForgotten = "members-forgotten",
-    /// A rejected command keeps its writes.
-    RollBackSkipped = "roll-back-skipped",
-    /// A rejected command is undone from its first write to its last.
-    RollBackInOrder = "roll-back-in-order",
-    /// Scans show what commands of the same entry have deleted.
-    DeletedShown = "deleted-shown",
-    /// The machine's time is the leader's clock, even if that is behind.
-    TimeFalls = "time-falls",
-    /// All commands of an entry get the same seed.
-    SeedRepeated = "seed-repeated",
-    /// Elections time out by the raft crate's own random numbers.
-    ElectionsRandom = "elections-random",
-    /// The state keeps what a command has deleted.
-    DeletionsLost = "deletions-lost",
+crate::named! {
+    /// A planted bug.
+    Canary {
+        /// Entries and votes are written, but not synced.
+        SyncSkipped = "sync-skipped",
+        /// Votes and acknowledgements leave before what they promise is durable.
+        PromisedBeforeSync = "promised-before-sync",
+        /// A leader hands out entries as committed as soon as it has written them itself.
+        AnsweredBeforeCommit = "answered-before-commit",
+        /// A vote is not part of what is made durable.
+        VoteForgotten = "vote-forgotten",
+        /// A leader serves reads without asking whether it still leads.
+        ReadsUnconfirmed = "reads-unconfirmed",
+        /// Each try to get a read index uses the same context.
+        ReadContextReused = "read-context-reused",
+        /// A leader that is deposed tells all that wait that they were refused.
+        WaitersRefusedWhenDeposed = "waiters-refused-when-deposed",
+        /// Waiters are matched by index alone, not by term.
+        WaitersMatchedByIndex = "waiters-matched-by-index",
+        /// The log keeps an old tail behind newer entries.
+        TailKept = "tail-kept",
+        /// A batch is proposed twice.
+        ProposedTwice = "proposed-twice",
+        /// Outcomes reach the waiters of a batch in another order.
+        WaitersReversed = "waiters-reversed",
+        /// The command that did not fit a batch is gone.
+        CarriedLost = "carried-lost",
+        /// The applied index is committed after the writes, not with them.
+        AppliedApart = "applied-apart",
+        /// The machine's state forgets the group's members.
+        MembersForgotten = "members-forgotten",
+        /// A rejected command keeps its writes.
+        RollBackSkipped = "roll-back-skipped",
+        /// A rejected command is undone from its first write to its last.
+        RollBackInOrder = "roll-back-in-order",
+        /// Scans show what commands of the same entry have deleted.
+        DeletedShown = "deleted-shown",
+        /// The machine's time is the leader's clock, even if that is behind.
+        TimeFalls = "time-falls",
+        /// All commands of an entry get the same seed.
+        SeedRepeated = "seed-repeated",
+        /// Elections time out by the raft crate's own random numbers.
+        ElectionsRandom = "elections-random",
+        /// The state keeps what a command has deleted.
+        DeletionsLost = "deletions-lost",
+    }
 }
 
 impl fmt::Display for Canary {

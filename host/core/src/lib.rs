@@ -11,7 +11,7 @@
 //! 5. [`machine`], [`run`]: apply, with roll back of each command; [`state`]: what they change
 //! 6. [`outcome`]: what a command decided
 //!
-//! And [`canary`]: bugs to plant, to see whether they are found.
+//! And [`canary`]: bugs to plant, to see whether they are found; [`named!`]: what reports list.
 //!
 //! What this crate deliberately does not have: a clock, threads, sockets, files. Its `Cargo.toml`
 //! names neither tokio, tonic, rocksdb nor wasmtime; time arrives as an argument.
@@ -32,6 +32,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod machine;
+mod named;
 pub mod outcome;
 pub mod replica;
 pub mod run;

@@ -177,63 +177,44 @@ impl fmt::Display for Episode {
     }
 }
 
-macro_rules! kinds {
-    ($($variant:ident = $name:literal,)+) => {
-        /// A kind of fault, as the ledger counts it: by what it did, not by what was intended.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        #[expect(missing_docs, reason = "their names say it")]
-        pub enum Kind {
-            $($variant,)+
-        }
-
-        impl Kind {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// Its name, for a report.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    Loss = "message lost",
-    Duplicate = "message doubled",
-    Reorder = "message overtaken",
-    Delay = "message delayed",
-    OneWay = "one-way partition",
-    Partition = "partition",
-    Bridge = "bridge partition",
-    Isolate = "node isolated",
-    Sleepwalk = "node isolated, its clock frozen",
-    Hold = "hold, then flood",
-    Crash = "crash",
-    CrashAtEffect = "crash at an effect",
-    CrashAll = "crash of all",
-    CrashLoop = "crash loop",
-    Pause = "pause",
-    Stop = "orderly stop",
-    HandOver = "leadership handed over",
-    Junk = "foreign messages",
-    UnsyncedLost = "unsynced write lost",
-    UnsyncedTorn = "unsynced write torn",
-    UnsyncedReordered = "unsynced write reordered",
-    StateLost = "unsynced state lost",
-    Amnesia = "log in memory lost",
-    SlowSync = "slow sync",
-    FailSync = "failed sync",
-    NoSpace = "disk full",
-    LogRot = "bit flipped in the log",
-    LogCutBack = "log older than the state",
-    StateGone = "state on disk gone",
-    ClockJump = "clock jump",
-    ClockFreeze = "clock frozen",
-    ClockSkew = "clock skew",
-    SlowApply = "slow apply",
+quorate_core::named! {
+    /// A kind of fault, as the ledger counts it: by what it did, not by what was intended.
+    #[expect(missing_docs, reason = "their names say it")]
+    Kind {
+        Loss = "message lost",
+        Duplicate = "message doubled",
+        Reorder = "message overtaken",
+        Delay = "message delayed",
+        OneWay = "one-way partition",
+        Partition = "partition",
+        Bridge = "bridge partition",
+        Isolate = "node isolated",
+        Sleepwalk = "node isolated, its clock frozen",
+        Hold = "hold, then flood",
+        Crash = "crash",
+        CrashAtEffect = "crash at an effect",
+        CrashAll = "crash of all",
+        CrashLoop = "crash loop",
+        Pause = "pause",
+        Stop = "orderly stop",
+        HandOver = "leadership handed over",
+        Junk = "foreign messages",
+        UnsyncedLost = "unsynced write lost",
+        UnsyncedTorn = "unsynced write torn",
+        UnsyncedReordered = "unsynced write reordered",
+        StateLost = "unsynced state lost",
+        Amnesia = "log in memory lost",
+        SlowSync = "slow sync",
+        FailSync = "failed sync",
+        NoSpace = "disk full",
+        LogRot = "bit flipped in the log",
+        LogCutBack = "log older than the state",
+        StateGone = "state on disk gone",
+        ClockJump = "clock jump",
+        ClockFreeze = "clock frozen",
+        ClockSkew = "clock skew",
+        SlowApply = "slow apply",
+    }
 }
 
 /// How often each kind of fault fired, and how often progress was seen after it.

@@ -1,65 +1,46 @@
 //! How often rare paths were taken: the ones where bugs live, and which a test must have reached
 //! before it may be believed.
 
-macro_rules! marks {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// A rare path of a replica.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Mark {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Mark {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// Its name, for a report.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-    };
-}
-
-marks! {
-    /// Entries of a deposed leader were replaced by the new leader's.
-    TailReplaced = "conflicting tail replaced",
-    /// A leader that was deposed has answered what it had proposed.
-    DeposedAnswered = "deposed leader answered",
-    /// A waiter was told that its entry lost its place.
-    CommandOverwritten = "command overwritten",
-    /// A proposal came to a member that does not lead.
-    ProposedElsewhere = "proposed without the lead",
-    /// A proposal was refused since too much is not committed yet.
-    ProposalBusy = "proposal refused as busy",
-    /// A proposal was refused since another member is about to lead.
-    ProposedWhileHandingOver = "proposed while handing over",
-    /// An append was not taken since apply is behind.
-    AppendNotTaken = "append not taken",
-    /// A message was dropped that nobody of this group sends.
-    MessageForeign = "foreign message dropped",
-    /// A read round was begun anew since the leader changed.
-    ReadRoundRestarted = "read round restarted",
-    /// A read index was asked for again since no answer came.
-    ReadAskedAgain = "read index asked again",
-    /// A read was refused since no read index came in time.
-    ReadExpired = "read expired",
-    /// A read was refused since too many wait.
-    ReadBusy = "read refused as busy",
-    /// A read index came for a round that is no longer under way.
-    ReadIndexLate = "read index came late",
-    /// A member that does not lead has served a read.
-    ReadByFollower = "read served by a follower",
-    /// A leader has asked another member to take over.
-    HandedOver = "leadership handed over",
-    /// A start has found a state that was ahead of the log's commit index.
-    CommitRecovered = "commit index recovered",
-    /// The group's members have changed.
-    MembersChanged = "members changed",
-    /// A member was not admitted.
-    AdmissionRefused = "admission refused",
+crate::named! {
+    /// A rare path of a replica.
+    Mark {
+        /// Entries of a deposed leader were replaced by the new leader's.
+        TailReplaced = "conflicting tail replaced",
+        /// A leader that was deposed has answered what it had proposed.
+        DeposedAnswered = "deposed leader answered",
+        /// A waiter was told that its entry lost its place.
+        CommandOverwritten = "command overwritten",
+        /// A proposal came to a member that does not lead.
+        ProposedElsewhere = "proposed without the lead",
+        /// A proposal was refused since too much is not committed yet.
+        ProposalBusy = "proposal refused as busy",
+        /// A proposal was refused since another member is about to lead.
+        ProposedWhileHandingOver = "proposed while handing over",
+        /// An append was not taken since apply is behind.
+        AppendNotTaken = "append not taken",
+        /// A message was dropped that nobody of this group sends.
+        MessageForeign = "foreign message dropped",
+        /// A read round was begun anew since the leader changed.
+        ReadRoundRestarted = "read round restarted",
+        /// A read index was asked for again since no answer came.
+        ReadAskedAgain = "read index asked again",
+        /// A read was refused since no read index came in time.
+        ReadExpired = "read expired",
+        /// A read was refused since too many wait.
+        ReadBusy = "read refused as busy",
+        /// A read index came for a round that is no longer under way.
+        ReadIndexLate = "read index came late",
+        /// A member that does not lead has served a read.
+        ReadByFollower = "read served by a follower",
+        /// A leader has asked another member to take over.
+        HandedOver = "leadership handed over",
+        /// A start has found a state that was ahead of the log's commit index.
+        CommitRecovered = "commit index recovered",
+        /// The group's members have changed.
+        MembersChanged = "members changed",
+        /// A member was not admitted.
+        AdmissionRefused = "admission refused",
+    }
 }
 
 /// How often each [`Mark`] was reached since the replica started.

@@ -242,8 +242,9 @@ impl Recorder<'_> {
         let durable = disk.durable(disk.now);
         let accepts = !message.reject;
         let is_safe = match message.get_msg_type() {
-            // Once a later term is durable, what was said in an earlier one binds nobody: no vote can
-            // be given in it, and its leader was replaced by a majority that does not acknowledge it.
+            // Once a later term is durable, what was said in an earlier one binds nobody: no vote
+            // can be given in it, and a majority that does not acknowledge it has replaced its
+            // leader.
             MessageType::MsgAppendResponse if accepts => {
                 durable.term > message.term
                     || durable.term == message.term && disk.durable_last(disk.now) >= message.index
