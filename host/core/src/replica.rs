@@ -20,6 +20,7 @@ mod adapter;
 mod contract;
 mod marks;
 mod members;
+mod propose;
 mod reads;
 mod waiters;
 
@@ -29,7 +30,7 @@ use raft::eraftpb::{EntryType, Message, MessageType};
 use raft::prelude::{ConfChangeV2, Entry};
 use raft::{RawNode, StateRole};
 
-use crate::batch::{self, Batch, Payload};
+use crate::batch::Payload;
 use crate::canary::{self, Canary};
 use crate::id::{LogId, NodeId, RaftId};
 use crate::limits;
@@ -189,65 +190,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         }
     }
 
-    fn propose(&mut self, batch: Batch<W>, time_ms: u64) {
-        let commands: Vec<_> = batch.proposals.iter().map(|proposal| &proposal.command).collect();
-        let data = batch::encode(time_ms, commands.into_iter());
-        let mut waiters: Vec<W> =
-            batch.proposals.into_iter().map(|proposal| proposal.waiter).collect();
-        if canary::is_planted(Canary::WaitersReversed) {
-            waiters.reverse();
-        }
-        if self.raw.raft.state != StateRole::Leader {
-            self.marks.hit(Mark::ProposedElsewhere);
-            self.refused.push((waiters, Refusal::NotLeader(self.leader())));
-            return;
-        }
-        let entry = Entry { data, ..Entry::default() };
-        let mut message = Message::default();
-        message.set_msg_type(MessageType::MsgPropose);
-        message.from = self.config.id.get();
-        if canary::is_planted(Canary::ProposedTwice) {
-            let _ = self.raw.propose(Vec::new(), entry.data.to_vec()).ok();
-        }
-        message.set_entries(vec![entry].into());
-        // Not `RawNode::propose`, which would copy the bytes.
-        if self.raw.raft.step(message).is_err() {
-            let (refusal, mark) = if self.raw.raft.lead_transferee.is_some() {
-                (Refusal::NotLeader(None), Mark::ProposedWhileHandingOver)
-            } else {
-                (Refusal::Busy, Mark::ProposalBusy)
-            };
-            self.marks.hit(mark);
-            self.refused.push((waiters, refusal));
-            return;
-        }
-        let id = LogId { term: self.raw.raft.term, index: self.raw.raft.raft_log.last_index() };
-        self.waiters.push(id, waiters);
-    }
-
     fn applied(&mut self, index: u64) {
         if index > self.raw.raft.raft_log.applied {
             self.raw.advance_apply_to(index);
-        }
-    }
-
-    /// Asks the voter that has most of the log to take over.
-    fn hand_over(&mut self) {
-        if self.raw.raft.state != StateRole::Leader {
-            return;
-        }
-        let tracker = self.raw.raft.prs();
-        let own = self.config.id.get();
-        let heir = tracker
-            .conf()
-            .to_conf_state()
-            .voters
-            .into_iter()
-            .filter(|voter| *voter != own)
-            .max_by_key(|voter| tracker.get(*voter).map_or(0, |progress| progress.matched));
-        if let Some(heir) = heir {
-            self.marks.hit(Mark::HandedOver);
-            self.raw.transfer_leader(heir);
         }
     }
 
@@ -332,36 +277,6 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         }
         let round = Persist { hard_state: hard_state.as_ref(), entries, must_sync };
         self.raw.mut_store().persist(round)
-    }
-
-    /// One round for all reads that wait; the next one when it is answered.
-    fn ask_for_read_index(&mut self, out: &mut impl Outbox<W, R>) {
-        let raft = &self.raw.raft;
-        // Raft would drop the question silently.
-        let can_answer = match raft.state {
-            StateRole::Leader => raft.commit_to_current_term(),
-            StateRole::Follower => raft.leader_id != 0,
-            StateRole::Candidate | StateRole::PreCandidate => false,
-        };
-        let Some(context) = can_answer.then(|| self.reads.next_round()).flatten() else { return };
-        if canary::is_planted(Canary::ReadsUnconfirmed) && raft.state == StateRole::Leader {
-            let index = raft.raft_log.committed;
-            out.read(self.reads.resolve(&context), Ok(index));
-            return;
-        }
-        self.raw.read_index(context);
-    }
-
-    fn answer_readers(&mut self, context: &[u8], index: u64, out: &mut impl Outbox<W, R>) {
-        let readers = self.reads.resolve(context);
-        if readers.is_empty() {
-            self.marks.hit(Mark::ReadIndexLate);
-            return;
-        }
-        if self.raw.raft.state != StateRole::Leader {
-            self.marks.hit(Mark::ReadByFollower);
-        }
-        out.read(readers, Ok(index));
     }
 
     /// After a change of term or leader, raft has forgotten the reads that waited.

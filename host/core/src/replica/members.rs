@@ -92,4 +92,24 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         let _ = self.raw.propose_conf_change(Vec::new(), change).ok();
         self.pin_election_timeout();
     }
+
+    /// Asks the voter that has most of the log to take over.
+    pub(super) fn hand_over(&mut self) {
+        if self.raw.raft.state != StateRole::Leader {
+            return;
+        }
+        let tracker = self.raw.raft.prs();
+        let own = self.config.id.get();
+        let heir = tracker
+            .conf()
+            .to_conf_state()
+            .voters
+            .into_iter()
+            .filter(|voter| *voter != own)
+            .max_by_key(|voter| tracker.get(*voter).map_or(0, |progress| progress.matched));
+        if let Some(heir) = heir {
+            self.marks.hit(Mark::HandedOver);
+            self.raw.transfer_leader(heir);
+        }
+    }
 }

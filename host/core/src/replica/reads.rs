@@ -6,10 +6,14 @@
 
 use std::mem;
 
+use raft::StateRole;
+
 use super::marks::{Mark, Marks};
+use super::{Outbox, Replica};
 use crate::canary::{self, Canary};
 use crate::id::RaftId;
 use crate::limits;
+use crate::log::LogStore;
 
 /// Ticks until a round is asked for again; doubles with each try, up to an election time-out.
 const PATIENCE_TICKS_MIN: u32 = 2;
@@ -111,6 +115,43 @@ impl<R> Reads<R> {
             expired.extend(waiting.extract_if(.., is_expired).map(|waiting| waiting.reader));
         }
         expired
+    }
+}
+
+impl<L: LogStore, W, R> Replica<L, W, R> {
+    /// One round for all reads that wait; the next one when it is answered.
+    pub(super) fn ask_for_read_index(&mut self, out: &mut impl Outbox<W, R>) {
+        let raft = &self.raw.raft;
+        // Raft would drop the question silently.
+        let can_answer = match raft.state {
+            StateRole::Leader => raft.commit_to_current_term(),
+            StateRole::Follower => raft.leader_id != 0,
+            StateRole::Candidate | StateRole::PreCandidate => false,
+        };
+        let Some(context) = can_answer.then(|| self.reads.next_round()).flatten() else { return };
+        if canary::is_planted(Canary::ReadsUnconfirmed) && raft.state == StateRole::Leader {
+            let index = raft.raft_log.committed;
+            out.read(self.reads.resolve(&context), Ok(index));
+            return;
+        }
+        self.raw.read_index(context);
+    }
+
+    pub(super) fn answer_readers(
+        &mut self,
+        context: &[u8],
+        index: u64,
+        out: &mut impl Outbox<W, R>,
+    ) {
+        let readers = self.reads.resolve(context);
+        if readers.is_empty() {
+            self.marks.hit(Mark::ReadIndexLate);
+            return;
+        }
+        if self.raw.raft.state != StateRole::Leader {
+            self.marks.hit(Mark::ReadByFollower);
+        }
+        out.read(readers, Ok(index));
     }
 }
 

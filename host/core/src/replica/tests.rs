@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
+use crate::batch::Batch;
 use crate::batch::{Command, Proposal};
 use crate::log::{MemoryLog, conformance};
 use crate::outcome::Fatal;
