@@ -12,7 +12,7 @@ use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
 use crate::outcome::{Fatal, Outcome};
 use crate::run::{Place, Run};
-use crate::state::{Meta, StateStore, Writes};
+use crate::state::{Changes, Meta, StateStore};
 
 /// A plugin's code, however it is run.
 pub trait Program: Send {
@@ -51,13 +51,13 @@ impl<P: Program> Machine<P> {
         assert_eq!(id.index, self.meta.applied.index + 1, "an entry is skipped or applied twice");
         assert!(id.term >= self.meta.applied.term, "terms fall along the log");
         let mut meta = Meta { applied: id, ..self.meta.clone() };
-        let (outcomes, writes) = match payload {
-            Payload::Empty => (Vec::new(), Writes::new()),
+        let (outcomes, changes) = match payload {
+            Payload::Empty => (Vec::new(), Changes::default()),
             Payload::Members(conf) => {
                 if !canary::is_planted(Canary::MembersForgotten) {
                     meta.conf = conf;
                 }
-                (Vec::new(), Writes::new())
+                (Vec::new(), Changes::default())
             }
             Payload::Commands(entry) => {
                 let batch = batch::decode(&entry)
@@ -71,13 +71,13 @@ impl<P: Program> Machine<P> {
                 let run = Run::commands(self.state.snapshot(), place, batch.commands);
                 let (outcomes, writes) = self.program.run(run)?.into_parts();
                 assert_eq!(outcomes.len(), count, "a command without an outcome");
-                (outcomes, writes)
+                (outcomes, writes.into())
             }
         };
         if canary::is_planted(Canary::AppliedApart) {
-            self.state.commit(writes.clone(), self.meta.clone())?;
+            self.state.commit(changes.clone(), self.meta.clone())?;
         }
-        self.state.commit(writes, meta.clone())?;
+        self.state.commit(changes, meta.clone())?;
         self.meta = meta;
         Ok(outcomes)
     }

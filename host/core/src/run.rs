@@ -15,7 +15,7 @@ use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
 use crate::limits;
 use crate::outcome::{Fatal, Outcome, Rejection};
-use crate::state::{Range, StateView, Visit, Writes};
+use crate::state::{Range, Space, StateView, Visit, Writes};
 
 /// One call as a program gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,7 +181,7 @@ impl Run {
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
         match self.overlay.get(key) {
             Some(value) => Ok(value.clone()),
-            None => self.view.get(key),
+            None => self.view.get(Space::Plugin, key),
         }
     }
 
@@ -284,7 +284,7 @@ fn merge<'a>(
     let mut overlay = overlay.peekable();
     let mut deleted = 0;
     let mut ended = false;
-    view.scan(range, &mut |key, value| {
+    view.scan(Space::Plugin, range, &mut |key, value| {
         while let Some((own, written)) =
             overlay.next_if(|(own, _)| if range.reverse { **own >= key } else { **own <= key })
         {

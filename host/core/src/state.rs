@@ -1,7 +1,9 @@
-//! The state of a machine: an ordered store of byte keys, and the place in the log it stands for.
-//! The trait is the contract; [`MemoryState`] is its specification ([`conformance`]).
+//! The state of a machine: ordered byte keys, a store of them for each [`Space`], and the place in
+//! the log that they stand for. The trait is the contract; [`MemoryState`] is its specification
+//! ([`conformance`]).
 
 pub mod conformance;
+mod meta;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
@@ -10,31 +12,82 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use crate::canary::{self, Canary};
-use crate::id::LogId;
 use crate::outcome::Fatal;
 
-/// What a state knows of itself, changed together with the pairs, at once or not at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meta {
-    /// The last entry applied.
-    pub applied: LogId,
-    /// The machine's time: the largest that an applied entry carried.
-    pub time_ms: u64,
-    /// The group's members as of `applied`, encoded by consensus; empty for the founders.
-    pub conf: Bytes,
+pub use self::meta::Meta;
+
+/// Whose keys: the same bytes in two spaces are two keys. Its number is part of what is stored and
+/// sent, and of the order in which a state is shown as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Space {
+    /// What the plugin keeps.
+    Plugin = 1,
+    /// What sessions have been told.
+    Sessions = 2,
 }
 
-/// The writes of one entry: a value, or `None` for a deletion, by key.
+impl Space {
+    /// All of them, in their order.
+    pub const ALL: [Self; 2] = [Self::Plugin, Self::Sessions];
+
+    /// The number that it is stored by.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The space of that number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|space| space.number() == number)
+    }
+}
+
+/// Writes to one space: a value, or `None` for a deletion, by key.
 pub type Writes = std::collections::BTreeMap<Bytes, Option<Bytes>>;
+
+/// What one commit writes, space by space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// To [`Space::Plugin`].
+    pub plugin: Writes,
+    /// To [`Space::Sessions`].
+    pub sessions: Writes,
+}
+
+impl Changes {
+    /// The writes of one space.
+    pub fn space(&self, space: Space) -> &Writes {
+        match space {
+            Space::Plugin => &self.plugin,
+            Space::Sessions => &self.sessions,
+        }
+    }
+
+    /// The same, to add to.
+    pub fn space_mut(&mut self, space: Space) -> &mut Writes {
+        match space {
+            Space::Plugin => &mut self.plugin,
+            Space::Sessions => &mut self.sessions,
+        }
+    }
+}
+
+impl From<Writes> for Changes {
+    /// Writes of the plugin alone.
+    fn from(plugin: Writes) -> Self {
+        Self { plugin, sessions: Writes::new() }
+    }
+}
 
 /// Where a machine's state is kept. One writer (apply), any number of readers.
 pub trait StateStore: Send + Sync + 'static {
     /// The state as it is now, unmoved by later commits. Cheap.
     fn snapshot(&self) -> Arc<dyn StateView>;
 
-    /// Applies the writes of one entry and its meta, at once or not at all. Not durable on return:
-    /// after a crash the state is that of this or an earlier commit, and the log has the rest.
-    fn commit(&self, writes: Writes, meta: Meta) -> Result<(), Fatal>;
+    /// Applies the writes of one entry, to all spaces, and its meta, at once or not at all. Not
+    /// durable on return: after a crash the state is that of this or an earlier commit, and the log
+    /// has the rest.
+    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal>;
 
     /// Makes all commits so far durable.
     fn flush(&self) -> Result<(), Fatal>;
@@ -46,10 +99,10 @@ pub trait StateView: Send + Sync {
     fn meta(&self) -> &Meta;
 
     /// The value of a key.
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fatal>;
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal>;
 
     /// Shows the pairs of a range in order of their keys until `visit` breaks.
-    fn scan(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal>;
+    fn scan(&self, space: Space, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal>;
 }
 
 /// What a scan calls with each key and value.
@@ -67,13 +120,16 @@ pub struct Range<'a> {
 }
 
 impl Range<'_> {
+    /// All keys, from the first to the last.
+    pub const ALL: Self = Self { lo: b"", hi: None, reverse: false };
+
     /// Whether no key can be in it.
     pub fn is_empty(&self) -> bool {
         self.hi.is_some_and(|hi| hi <= self.lo)
     }
 }
 
-/// A state in memory: a persistent map, whose snapshot is a copy of its root.
+/// A state in memory: persistent maps, whose snapshot is a copy of its root.
 #[derive(Debug, Default)]
 pub struct MemoryState {
     // Held for the moment that it takes to copy or replace the root.
@@ -82,8 +138,18 @@ pub struct MemoryState {
 
 #[derive(Clone, Debug, Default)]
 struct MemoryView {
-    pairs: OrdMap<Bytes, Bytes>,
+    plugin: OrdMap<Bytes, Bytes>,
+    sessions: OrdMap<Bytes, Bytes>,
     meta: Meta,
+}
+
+impl MemoryView {
+    fn pairs(&self, space: Space) -> &OrdMap<Bytes, Bytes> {
+        match space {
+            Space::Plugin => &self.plugin,
+            Space::Sessions => &self.sessions,
+        }
+    }
 }
 
 impl MemoryState {
@@ -102,16 +168,13 @@ impl StateStore for MemoryState {
         self.root()
     }
 
-    fn commit(&self, writes: Writes, meta: Meta) -> Result<(), Fatal> {
-        let mut pairs = self.root().pairs.clone();
-        for (key, value) in writes {
-            match value {
-                Some(value) => pairs.insert(key, value),
-                None if canary::is_planted(Canary::DeletionsLost) => None,
-                None => pairs.remove(&key),
-            };
-        }
-        let view = Arc::new(MemoryView { pairs, meta });
+    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
+        let root = self.root();
+        let view = Arc::new(MemoryView {
+            plugin: with(&root.plugin, changes.plugin),
+            sessions: with(&root.sessions, changes.sessions),
+            meta,
+        });
         *self.root.write().expect("no holder of this lock panics") = view;
         Ok(())
     }
@@ -121,22 +184,35 @@ impl StateStore for MemoryState {
     }
 }
 
+/// The pairs after the writes.
+fn with(pairs: &OrdMap<Bytes, Bytes>, writes: Writes) -> OrdMap<Bytes, Bytes> {
+    let mut pairs = pairs.clone();
+    for (key, value) in writes {
+        match value {
+            Some(value) => pairs.insert(key, value),
+            None if canary::is_planted(Canary::DeletionsLost) => None,
+            None => pairs.remove(&key),
+        };
+    }
+    pairs
+}
+
 impl StateView for MemoryView {
     fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
-        Ok(self.pairs.get(key).cloned())
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+        Ok(self.pairs(space).get(key).cloned())
     }
 
-    fn scan(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
+    fn scan(&self, space: Space, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
         use std::ops::Bound;
         if range.is_empty() {
             return Ok(());
         }
         let hi = range.hi.map_or(Bound::Unbounded, Bound::Excluded);
-        let pairs = self.pairs.range::<_, [u8]>((Bound::Included(range.lo), hi));
+        let pairs = self.pairs(space).range::<_, [u8]>((Bound::Included(range.lo), hi));
         let mut show = |(key, value): (&Bytes, &Bytes)| visit(key, value);
         // Broken off or run to the end: the caller knows which.
         let (ControlFlow::Continue(()) | ControlFlow::Break(())) = if range.reverse {

@@ -2,8 +2,8 @@
 //!
 //! | key | record |
 //! |---|---|
-//! | `0` | the meta: term and index applied, the time, 8 bytes each; the members |
-//! | `1`, then the machine's key | the value |
+//! | `0` | the [`Meta`] |
+//! | a [`Space`]'s number, then a key in it | the value |
 //!
 //! **After a crash the state is that of an earlier commit, whole.** Nothing is logged or synced: a
 //! commit is one batch into the memtable, and RocksDB writes memtables to disk as it sees fit.
@@ -21,9 +21,8 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use quorate_core::id::LogId;
 use quorate_core::outcome::Fatal;
-use quorate_core::state::{Meta, Range, StateStore, StateView, Visit, Writes};
+use quorate_core::state::{Changes, Meta, Range, Space, StateStore, StateView, Visit};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions, WriteBatch, WriteOptions,
 };
@@ -38,8 +37,8 @@ const BLOCK_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// About one in a hundred look-ups of an absent key reads a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 
+/// No space has this number.
 const META_KEY: [u8; 1] = [0];
-const PAIR_PREFIX: u8 = 1;
 
 /// A state on disk. The folder stays open until its last snapshot is dropped.
 pub struct RocksState {
@@ -58,7 +57,7 @@ impl RocksState {
         let db = Arc::new(super::open(&options(write_buffer_bytes), dir)?);
         let pinned = Pinned::of(&db);
         let meta = match get(&pinned, &META_KEY)? {
-            Some(body) => decode_meta(&body).ok_or_else(|| damaged(&db, &META_KEY))?,
+            Some(body) => Meta::decode(&body).ok_or_else(|| damaged(&db, &META_KEY))?,
             None => Meta::default(),
         };
         Ok(Self { db, view: RwLock::new(Arc::new(View { pinned, meta })) })
@@ -71,16 +70,18 @@ impl StateStore for RocksState {
         Arc::<View>::clone(&view)
     }
 
-    fn commit(&self, writes: Writes, meta: Meta) -> Result<(), Fatal> {
+    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
         let mut batch = WriteBatch::default();
-        for (key, value) in writes {
-            let key = pair_key(&key);
-            match value {
-                Some(value) => batch.put(&key, seal(&key, |out| out.extend_from_slice(&value))),
-                None => batch.delete(&key),
+        for space in Space::ALL {
+            for (key, value) in changes.space(space) {
+                let key = pair_key(space, key);
+                match value {
+                    Some(value) => batch.put(&key, seal(&key, |out| out.extend_from_slice(value))),
+                    None => batch.delete(&key),
+                }
             }
         }
-        batch.put(META_KEY, seal(&META_KEY, |out| encode_meta(&meta, out)));
+        batch.put(META_KEY, seal(&META_KEY, |out| out.extend_from_slice(&meta.encode())));
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         let written = self.db.write_opt(batch, &options);
@@ -111,18 +112,19 @@ impl StateView for View {
         &self.meta
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
-        get(&self.pinned, &pair_key(key))
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+        get(&self.pinned, &pair_key(space, key))
     }
 
-    fn scan(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
+    fn scan(&self, space: Space, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
         if range.is_empty() {
             return Ok(());
         }
         let db = self.pinned.db();
         let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(pair_key(range.lo));
-        options.set_iterate_upper_bound(range.hi.map_or_else(|| vec![PAIR_PREFIX + 1], pair_key));
+        let end = range.hi.map_or_else(|| vec![space.number() + 1], |hi| pair_key(space, hi));
+        options.set_iterate_lower_bound(pair_key(space, range.lo));
+        options.set_iterate_upper_bound(end);
         let mut pairs = self.pinned.snapshot().raw_iterator_opt(options);
         let start =
             if range.reverse { DBRawIterator::seek_to_last } else { DBRawIterator::seek_to_first };
@@ -150,32 +152,16 @@ fn get(pinned: &Pinned, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
     Ok(Some(Bytes::copy_from_slice(body)))
 }
 
-fn pair_key(key: &[u8]) -> Vec<u8> {
-    [&[PAIR_PREFIX], key].concat()
-}
-
-fn encode_meta(meta: &Meta, out: &mut Vec<u8>) {
-    for number in [meta.applied.term, meta.applied.index, meta.time_ms] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    out.extend_from_slice(&meta.conf);
-}
-
-fn decode_meta(body: &[u8]) -> Option<Meta> {
-    let (term, body) = body.split_first_chunk()?;
-    let (index, body) = body.split_first_chunk()?;
-    let (time_ms, conf) = body.split_first_chunk()?;
-    Some(Meta {
-        applied: LogId { term: u64::from_le_bytes(*term), index: u64::from_le_bytes(*index) },
-        time_ms: u64::from_le_bytes(*time_ms),
-        conf: Bytes::copy_from_slice(conf),
-    })
+fn pair_key(space: Space, key: &[u8]) -> Vec<u8> {
+    [&[space.number()], key].concat()
 }
 
 fn damaged(db: &DB, key: &[u8]) -> Fatal {
-    let what = match key.split_first() {
-        Some((&PAIR_PREFIX, key)) => format!("the value of key \"{}\"", key.escape_ascii()),
-        _ => "the record of what is applied".to_owned(),
+    let (number, key) = key.split_first().expect("no key of a record is empty");
+    let what = match Space::from_number(*number) {
+        Some(Space::Plugin) => format!("the value of key \"{}\"", key.escape_ascii()),
+        Some(Space::Sessions) => format!("the session record \"{}\"", key.escape_ascii()),
+        None => "the record of what is applied".to_owned(),
     };
     Fatal::msg(format!("the state in {} is broken: {what} is damaged", db.path().display()))
 }

@@ -13,7 +13,7 @@ use quorate_core::id::{GroupId, LogId};
 use quorate_core::machine::Program;
 use quorate_core::outcome::{Outcome, Rejection};
 use quorate_core::run::{Place, Run};
-use quorate_core::state::{MemoryState, Meta, StateStore, Writes};
+use quorate_core::state::{MemoryState, Meta, Space, StateStore, Writes};
 
 use super::{Module, WasmProgram};
 
@@ -119,7 +119,7 @@ impl Bench {
         let run = Run::commands(self.state.snapshot(), place, commands.iter().map(of).collect());
         let (outcomes, writes) = self.program.run(run).expect("no fault of this node").into_parts();
         let meta = Meta { applied: id, ..Meta::default() };
-        self.state.commit(writes.clone(), meta).unwrap();
+        self.state.commit(writes.clone().into(), meta).unwrap();
         assert_eq!(outcomes.len(), commands.len(), "each command has its outcome");
         (outcomes, writes)
     }

@@ -12,7 +12,7 @@ use quorate_core::id::{GroupId, LogId};
 use quorate_core::machine::{Machine, Program};
 use quorate_core::outcome::{Fatal, Outcome, Rejection};
 use quorate_core::run::Run;
-use quorate_core::state::{MemoryState, Meta, Range, StateStore, StateView};
+use quorate_core::state::{MemoryState, Meta, Range, Space, StateStore, StateView};
 
 use crate::abi::COUNTS_KEY;
 use crate::workload::Entry;
@@ -213,7 +213,7 @@ fn short(what: &dyn fmt::Debug) -> String {
 /// All pairs of a state.
 pub fn pairs(view: &dyn StateView) -> Result<Vec<Pair>, Fatal> {
     let mut pairs = Vec::new();
-    view.scan(Range { lo: &[], hi: None, reverse: false }, &mut |key, value| {
+    view.scan(Space::Plugin, Range::ALL, &mut |key, value| {
         pairs.push((key.to_vec(), value.to_vec()));
         ControlFlow::Continue(())
     })?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use quorate_core::batch::{self, Payload};
 use quorate_core::outcome::{Outcome as Decided, Rejection};
-use quorate_core::state::StateStore as _;
+use quorate_core::state::{Space, StateStore as _};
 use quorate_history::{Answer, Op, by_index, by_search};
 
 use crate::calls::{Call, Outcome};
@@ -243,7 +243,7 @@ fn check_states(model: &Model, states: &[Arc<SimState>], is_wasm: bool) -> Check
     };
     let mut first = None;
     for state in states {
-        let pairs = state::pairs(&*state.snapshot()).map_err(broken)?;
+        let pairs = state::pairs(&*state.snapshot(), Space::Plugin).map_err(broken)?;
         // The plugin's own encoding is its own matter; what it replies was compared.
         let registers = pairs.iter().filter_map(|(key, value)| program::register(key, value));
         let is_equal = is_wasm || registers.eq(model.registers());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quorate_core::outcome::Fatal;
-use quorate_core::state::{MemoryState, Meta, Range, StateStore, StateView, Writes};
+use quorate_core::state::{Changes, MemoryState, Meta, Range, Space, StateStore, StateView};
 
 use crate::trace::{mix, mix_bytes};
 
@@ -23,7 +23,7 @@ struct Inner {
     live: Arc<MemoryState>,
     durable: MemoryState,
     /// Committed, in order, and not durable.
-    pending: Vec<(Writes, Meta)>,
+    pending: Vec<(Changes, Meta)>,
     rng: fastrand::Rng,
     /// The digest of the last commit's writes and meta.
     last_commit: u64,
@@ -73,8 +73,8 @@ impl SimState {
 
 impl Inner {
     fn flush(&mut self, count: usize) -> Result<(), Fatal> {
-        for (writes, meta) in self.pending.drain(..count) {
-            self.durable.commit(writes, meta)?;
+        for (changes, meta) in self.pending.drain(..count) {
+            self.durable.commit(changes, meta)?;
         }
         Ok(())
     }
@@ -83,16 +83,19 @@ impl Inner {
 fn copy(state: &MemoryState) -> Result<MemoryState, Fatal> {
     let view = state.snapshot();
     let copy = MemoryState::new();
-    let pairs = pairs(&*view)?;
-    let writes = pairs.into_iter().map(|(key, value)| (key, Some(value))).collect();
-    copy.commit(writes, view.meta().clone())?;
+    let mut changes = Changes::default();
+    for space in Space::ALL {
+        let pairs = pairs(&*view, space)?;
+        changes.space_mut(space).extend(pairs.into_iter().map(|(key, value)| (key, Some(value))));
+    }
+    copy.commit(changes, view.meta().clone())?;
     Ok(copy)
 }
 
-/// All pairs of a state.
-pub fn pairs(view: &dyn StateView) -> Result<Vec<(Bytes, Bytes)>, Fatal> {
+/// All pairs of a space.
+pub fn pairs(view: &dyn StateView, space: Space) -> Result<Vec<(Bytes, Bytes)>, Fatal> {
     let mut pairs = Vec::new();
-    view.scan(Range { lo: b"", hi: None, reverse: false }, &mut |key, value| {
+    view.scan(space, Range::ALL, &mut |key, value| {
         pairs.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
         ControlFlow::Continue(())
     })?;
@@ -104,17 +107,19 @@ impl StateStore for SimState {
         self.lock().live.snapshot()
     }
 
-    fn commit(&self, writes: Writes, meta: Meta) -> Result<(), Fatal> {
+    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
         let mut inner = self.lock();
-        let mut digest = mix(mix(meta.applied.term, meta.applied.index), meta.time_ms);
-        digest = mix_bytes(digest, &meta.conf);
-        for (key, value) in &writes {
-            digest = mix_bytes(mix_bytes(digest, key), value.as_deref().unwrap_or(b"deleted"));
-            digest = mix(digest, value.is_some().into());
+        let mut digest = mix_bytes(0, &meta.encode());
+        for space in Space::ALL {
+            digest = mix(digest, space.number().into());
+            for (key, value) in changes.space(space) {
+                digest = mix_bytes(mix_bytes(digest, key), value.as_deref().unwrap_or(b"deleted"));
+                digest = mix(digest, value.is_some().into());
+            }
         }
         inner.last_commit = digest;
-        inner.live.commit(writes.clone(), meta.clone())?;
-        inner.pending.push((writes, meta));
+        inner.live.commit(changes.clone(), meta.clone())?;
+        inner.pending.push((changes, meta));
         if inner.rng.u64(0..FLUSH_EVERY) == 0 {
             let all = inner.pending.len();
             let count = inner.rng.usize(0..=all);
@@ -132,7 +137,7 @@ impl StateStore for SimState {
 
 #[cfg(test)]
 mod tests {
-    use quorate_core::state::conformance;
+    use quorate_core::state::{Writes, conformance};
 
     use super::*;
 
@@ -142,8 +147,8 @@ mod tests {
         fn snapshot(&self) -> Arc<dyn StateView> {
             self.0.snapshot()
         }
-        fn commit(&self, writes: Writes, meta: Meta) -> Result<(), Fatal> {
-            self.0.commit(writes, meta)
+        fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
+            self.0.commit(changes, meta)
         }
         fn flush(&self) -> Result<(), Fatal> {
             self.0.flush()
@@ -162,14 +167,18 @@ mod tests {
             let state = SimState::new(fastrand::Rng::with_seed(seed));
             for index in 1..=5 {
                 let value = Bytes::from(index.to_string());
-                let writes = [(Bytes::from_static(b"k"), Some(value))].into_iter().collect();
-                state.commit(writes, conformance::meta(index)).unwrap();
+                let write = (Bytes::from_static(b"k"), Some(value));
+                let plugin: Writes = [write].into_iter().collect();
+                let changes = Changes { sessions: plugin.clone(), plugin };
+                state.commit(changes, conformance::meta(index)).unwrap();
             }
             lost += state.crash().unwrap();
             let view = state.snapshot();
             let index = view.meta().applied.index;
             let expected = (index > 0).then(|| Bytes::from(index.to_string()));
-            assert_eq!(view.get(b"k").unwrap(), expected);
+            for space in Space::ALL {
+                assert_eq!(view.get(space, b"k").unwrap(), expected);
+            }
         }
         assert!(lost > 50, "crashes lose something: {lost}");
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::batch::{Command, encode};
 use crate::outcome::Rejection;
 use crate::run::{Call, Stop};
-use crate::state::{MemoryState, Range, StateView, conformance};
+use crate::state::{MemoryState, Range, Space, StateView, Writes, conformance};
 
 /// Methods of the test program; the payload is a key, or a key range.
 const PUT: u32 = 1;
@@ -111,9 +111,9 @@ fn a_call_that_fails_leaves_nothing_behind_and_its_neighbours_go_on() {
     assert!(outcomes[0].is_ok() && outcomes[3].is_ok());
     assert_eq!(outcomes[1], Err(Rejection::trap("on purpose")));
     let view = state.snapshot();
-    assert_eq!(view.get(b"kept").unwrap().as_deref(), Some(b"v".as_slice()));
-    assert_eq!(view.get(b"new").unwrap(), None);
-    assert_eq!(view.get(b"after").unwrap().as_deref(), Some(b"v".as_slice()));
+    assert_eq!(view.get(Space::Plugin, b"kept").unwrap().as_deref(), Some(b"v".as_slice()));
+    assert_eq!(view.get(Space::Plugin, b"new").unwrap(), None);
+    assert_eq!(view.get(Space::Plugin, b"after").unwrap().as_deref(), Some(b"v".as_slice()));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn what_is_over_a_limit_is_rejected_and_named() {
     let outcomes = machine.apply(at(1), entry(5, &[(PUT_TOO_LARGE, "k")])).unwrap();
     let error = outcomes[0].as_ref().unwrap_err().to_string();
     assert_eq!(error, "a value of 1048577 bytes is over the limit of 1048576 bytes");
-    assert_eq!(state.snapshot().get(b"k").unwrap(), None);
+    assert_eq!(state.snapshot().get(Space::Plugin, b"k").unwrap(), None);
 }
 
 /// Each command is within its limits; all of them together would fill the memory of every replica,
@@ -255,7 +255,7 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
         let state = MemoryState::new();
         let key = |n: u64| Bytes::from(vec![u8::try_from(n).unwrap()]);
         let base = (0..next(8)).map(|_| (key(next(12)), Some(Bytes::from_static(b"base"))));
-        state.commit(base.collect(), conformance::meta(1)).unwrap();
+        state.commit(base.collect::<Writes>().into(), conformance::meta(1)).unwrap();
         let place = Place { group: GroupId(1), id: at(2), time_ms: 0 };
         let command = Command { method: 1, payload: Bytes::new() };
         let mut run = Run::commands(state.snapshot(), place, vec![command]);
@@ -282,8 +282,8 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
             })
             .unwrap();
             let merged = MemoryState::new();
-            merged.commit(base_of(&state), conformance::meta(1)).unwrap();
-            merged.commit(run.writes().clone(), conformance::meta(2)).unwrap();
+            merged.commit(base_of(&state).into(), conformance::meta(1)).unwrap();
+            merged.commit(run.writes().clone().into(), conformance::meta(2)).unwrap();
             let mut expected = conformance::pairs(&*merged.snapshot(), range);
             expected.truncate(usize::try_from(limit).unwrap());
             assert_eq!(seen, expected, "{range:?}");
@@ -292,7 +292,6 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
 }
 
 fn base_of(state: &MemoryState) -> Writes {
-    let all = Range { lo: b"", hi: None, reverse: false };
-    let pairs = conformance::pairs(&*state.snapshot(), all);
+    let pairs = conformance::pairs(&*state.snapshot(), Range::ALL);
     pairs.into_iter().map(|(key, value)| (key.into(), Some(value.into()))).collect()
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::{Meta, Range, StateStore, StateView, Writes};
+use super::{Changes, Meta, Range, Space, StateStore, StateView, Writes};
 use crate::id::LogId;
 
 /// Runs the whole suite; `open` makes a new, empty state each time.
@@ -15,14 +15,15 @@ pub fn suite<S: StateStore>(open: impl Fn() -> S) {
     scans_both_ways(&open());
     a_scan_stops_when_told(&open());
     keys_are_bytes(&open());
+    spaces_are_apart(&open());
 }
 
-/// Writes for tests: `(key, Some(value))` or `(key, None)`.
-pub fn writes(pairs: &[(&'static [u8], Option<&'static [u8]>)]) -> Writes {
+/// Writes of a plugin for tests: `(key, Some(value))` or `(key, None)`.
+pub fn writes(pairs: &[(&'static [u8], Option<&'static [u8]>)]) -> Changes {
     let own = |(key, value): &(&'static [u8], Option<&'static [u8]>)| {
         (Bytes::from_static(key), value.map(Bytes::from_static))
     };
-    pairs.iter().map(own).collect()
+    pairs.iter().map(own).collect::<Writes>().into()
 }
 
 /// A meta for tests.
@@ -34,10 +35,14 @@ pub fn meta(index: u64) -> Meta {
     }
 }
 
-/// The pairs of a range, as a scan shows them.
+/// The plugin's pairs of a range, as a scan shows them.
 pub fn pairs(view: &dyn StateView, range: Range<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pairs_of(view, Space::Plugin, range)
+}
+
+fn pairs_of(view: &dyn StateView, space: Space, range: Range<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut out = Vec::new();
-    view.scan(range, &mut |key, value| {
+    view.scan(space, range, &mut |key, value| {
         out.push((key.to_vec(), value.to_vec()));
         ControlFlow::Continue(())
     })
@@ -52,20 +57,20 @@ fn keys(view: &dyn StateView, lo: &[u8], hi: Option<&[u8]>, reverse: bool) -> Ve
 fn begins_empty(state: &impl StateStore) {
     let view = state.snapshot();
     assert_eq!(view.meta(), &Meta::default());
-    assert_eq!(view.get(b"").expect("get"), None);
+    assert_eq!(view.get(Space::Plugin, b"").expect("get"), None);
     assert!(keys(&*view, b"", None, false).is_empty());
 }
 
 fn commits_pairs_and_meta_together(state: &impl StateStore) {
     state.commit(writes(&[(b"a", Some(b"1")), (b"b", Some(b""))]), meta(1)).expect("commit");
     state.commit(writes(&[(b"a", None), (b"c", Some(b"3"))]), meta(2)).expect("commit");
-    state.commit(Writes::new(), meta(3)).expect("commit");
+    state.commit(Changes::default(), meta(3)).expect("commit");
     state.flush().expect("flush");
     let view = state.snapshot();
     assert_eq!(view.meta(), &meta(3));
-    assert_eq!(view.get(b"a").expect("get"), None);
-    assert_eq!(view.get(b"b").expect("get").as_deref(), Some(b"".as_slice()));
-    assert_eq!(view.get(b"c").expect("get").as_deref(), Some(b"3".as_slice()));
+    assert_eq!(view.get(Space::Plugin, b"a").expect("get"), None);
+    assert_eq!(view.get(Space::Plugin, b"b").expect("get").as_deref(), Some(b"".as_slice()));
+    assert_eq!(view.get(Space::Plugin, b"c").expect("get").as_deref(), Some(b"3".as_slice()));
 }
 
 fn a_snapshot_does_not_move(state: &impl StateStore) {
@@ -73,7 +78,7 @@ fn a_snapshot_does_not_move(state: &impl StateStore) {
     let before = state.snapshot();
     state.commit(writes(&[(b"a", Some(b"2")), (b"b", Some(b"2"))]), meta(2)).expect("commit");
     assert_eq!(before.meta(), &meta(1));
-    assert_eq!(before.get(b"a").expect("get").as_deref(), Some(b"1".as_slice()));
+    assert_eq!(before.get(Space::Plugin, b"a").expect("get").as_deref(), Some(b"1".as_slice()));
     assert_eq!(keys(&*before, b"", None, false), [b"a"]);
     assert_eq!(keys(&*state.snapshot(), b"", None, false), [b"a", b"b"]);
 }
@@ -96,7 +101,7 @@ fn a_scan_stops_when_told(state: &impl StateStore) {
     let mut seen = 0;
     state
         .snapshot()
-        .scan(Range { lo: b"", hi: None, reverse: false }, &mut |_, _| {
+        .scan(Space::Plugin, Range::ALL, &mut |_, _| {
             seen += 1;
             ControlFlow::Break(())
         })
@@ -110,6 +115,39 @@ fn keys_are_bytes(state: &impl StateStore) {
     let view = state.snapshot();
     assert_eq!(keys(&*view, b"", None, false), all);
     assert_eq!(keys(&*view, b"\xff", None, false), [b"\xff\xff"]);
-    let found = view.get(b"\xff\xff").expect("get");
+    let found = view.get(Space::Plugin, b"\xff\xff").expect("get");
     assert_eq!(found.as_deref(), Some(b"\xff\xff".as_slice()));
+}
+
+fn spaces_are_apart(state: &impl StateStore) {
+    let own = |pairs| writes(pairs).plugin;
+    let (plugin, sessions) = (own(&[(b"a", Some(b"1"))]), own(&[(b"", Some(b"2"))]));
+    state.commit(Changes { plugin, sessions }, meta(1)).expect("commit");
+    let (plugin, sessions) = (own(&[(b"a", None)]), own(&[(b"a", Some(b"3"))]));
+    let before = state.snapshot();
+    state.commit(Changes { plugin, sessions }, meta(2)).expect("commit");
+    for (view, plugin, sessions) in [
+        (
+            before,
+            &[(b"a".as_slice(), b"1".as_slice())][..],
+            &[(b"".as_slice(), b"2".as_slice())][..],
+        ),
+        (state.snapshot(), &[], &[(b"", b"2"), (b"a", b"3")]),
+    ] {
+        for (space, expected) in [(Space::Plugin, plugin), (Space::Sessions, sessions)] {
+            for reverse in [false, true] {
+                let mut found = pairs_of(&*view, space, Range { reverse, ..Range::ALL });
+                if reverse {
+                    found.reverse();
+                }
+                let expected: Vec<_> =
+                    expected.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+                assert_eq!(found, expected, "{space:?}");
+            }
+            for (key, value) in expected {
+                assert_eq!(view.get(space, key).expect("get").as_deref(), Some(*value));
+            }
+            assert_eq!(view.get(space, b"b").expect("get"), None);
+        }
+    }
 }

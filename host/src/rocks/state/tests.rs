@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 
+use bytes::Bytes;
+use quorate_core::state::Writes;
 use quorate_core::state::conformance::{meta, pairs, suite, writes};
 use tempfile::TempDir;
 
 use super::*;
-
-const ALL: Range<'_> = Range { lo: b"", hi: None, reverse: false };
 
 fn error<T>(result: Result<T, Fatal>) -> String {
     result.err().expect("must be refused").to_string()
@@ -36,7 +36,7 @@ fn reopening_keeps_pairs_and_meta() {
     let view = RocksState::open(dir.path()).unwrap().snapshot();
     assert_eq!(view.meta(), &meta(5));
     let expected = [(b"".to_vec(), b"2".to_vec()), (b"a".to_vec(), b"1".to_vec())];
-    assert_eq!(pairs(&*view, ALL), expected);
+    assert_eq!(pairs(&*view, Range::ALL), expected);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_snapshot_outlives_its_state() {
     let view = state.snapshot();
     state.commit(writes(&[(b"a", None)]), meta(2)).unwrap();
     drop(state);
-    assert_eq!(view.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+    assert_eq!(view.get(Space::Plugin, b"a").unwrap().as_deref(), Some(b"1".as_slice()));
     assert!(error(RocksState::open(dir.path())).contains("another process has the folder"));
     drop(view);
     assert_eq!(RocksState::open(dir.path()).unwrap().snapshot().meta(), &meta(2));
@@ -58,28 +58,38 @@ fn a_flipped_byte_names_its_key() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
     state.commit(writes(&[(b"a", Some(b"1")), (b"b", Some(b"2"))]), meta(1)).unwrap();
-    let key = pair_key(b"b");
+    let key = pair_key(Space::Plugin, b"b");
     let mut record = state.db.get(&key).unwrap().unwrap();
     *record.last_mut().unwrap() ^= 1;
     state.db.put(&key, record).unwrap();
 
     let before = state.snapshot();
-    assert_eq!(before.get(b"b").unwrap().as_deref(), Some(b"2".as_slice()), "a snapshot is fixed");
-    state.commit(Writes::new(), meta(2)).unwrap();
+    assert_eq!(
+        before.get(Space::Plugin, b"b").unwrap().as_deref(),
+        Some(b"2".as_slice()),
+        "a snapshot is fixed"
+    );
+    state.commit(Changes::default(), meta(2)).unwrap();
     let view = state.snapshot();
-    assert!(error(view.get(b"b")).contains("value of key \"b\" is damaged"));
+    assert!(error(view.get(Space::Plugin, b"b")).contains("value of key \"b\" is damaged"));
     for reverse in [false, true] {
-        let scanned = view.scan(Range { reverse, ..ALL }, &mut |_, _| ControlFlow::Continue(()));
+        let scanned = view.scan(Space::Plugin, Range { reverse, ..Range::ALL }, &mut |_, _| {
+            ControlFlow::Continue(())
+        });
         assert!(error(scanned).contains("value of key \"b\" is damaged"));
     }
-    assert_eq!(view.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()), "its neighbour is sound");
+    assert_eq!(
+        view.get(Space::Plugin, b"a").unwrap().as_deref(),
+        Some(b"1".as_slice()),
+        "its neighbour is sound"
+    );
 }
 
 #[test]
 fn a_damaged_meta_is_noticed() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
-    state.commit(Writes::new(), meta(1)).unwrap();
+    state.commit(Changes::default(), meta(1)).unwrap();
     state.db.put(META_KEY, [0; 40]).unwrap();
     drop(state);
     assert!(error(RocksState::open(dir.path())).contains("what is applied is damaged"));
@@ -100,7 +110,8 @@ fn commits_until_killed() {
     for index in applied + 1.. {
         let value = Bytes::from(index.to_le_bytes().repeat(100));
         let pair = |key| (Bytes::from(vec![key]), Some(value.clone()));
-        state.commit((0..CRASH_KEYS).map(pair).collect(), meta(index)).unwrap();
+        let plugin: Writes = (0..CRASH_KEYS).map(pair).collect();
+        state.commit(Changes { sessions: plugin.clone(), plugin }, meta(index)).unwrap();
         writeln!(std::io::stdout(), "committed {index}").unwrap();
     }
 }
@@ -129,10 +140,14 @@ fn a_killed_process_leaves_a_whole_commit() {
         let index = view.meta().applied.index;
         assert!(index > applied, "what was flushed is kept");
         assert_eq!(view.meta(), &meta(index));
-        let pairs = pairs(&*view, ALL);
+        let pairs = pairs(&*view, Range::ALL);
         assert_eq!(pairs.len(), usize::from(CRASH_KEYS));
         let expected = index.to_le_bytes().repeat(100);
         assert!(pairs.iter().all(|(_, value)| *value == expected), "torn commit {index}");
+        for key in 0..CRASH_KEYS {
+            let session = view.get(Space::Sessions, &[key]).unwrap();
+            assert_eq!(session.as_deref(), Some(&expected[..]), "spaces torn apart {index}");
+        }
         applied = index;
     }
 }

@@ -194,7 +194,7 @@ fn page_of(bench: &mut Bench, flags: u32, limit: u32, cap: u32) -> (Vec<u8>, boo
         })
         .collect();
     bench.call(DELETE, &[BUF, 0]).unwrap();
-    assert_eq!(before.get(b"").unwrap(), None);
+    assert_eq!(before.get(Space::Plugin, b"").unwrap(), None);
     (keys, more)
 }
 
@@ -208,7 +208,7 @@ fn host_calls_cost_fuel() {
         let value = Bytes::from(vec![0; VALUE as usize]);
         (Bytes::copy_from_slice(&n.to_be_bytes()), Some(value))
     });
-    bench.state.commit(writes.collect(), Meta::default()).unwrap();
+    bench.state.commit(writes.collect::<Writes>().into(), Meta::default()).unwrap();
     bench.one(method::PUT, &[b"\0", &[0; 3_000][..]].concat()).unwrap();
     let all_pairs = PAIRS * (100 + 4 + VALUE) + 100 + 1 + 3_000;
     for (import, args, cost) in [
@@ -236,9 +236,9 @@ fn a_range_deletion_pays_for_each_pair() {
     let mut bench = Bench::new();
     let writes =
         (0..1_000_001_u32).map(|n| (Bytes::copy_from_slice(&n.to_be_bytes()), Some(Bytes::new())));
-    bench.state.commit(writes.collect(), Meta::default()).unwrap();
+    bench.state.commit(writes.collect::<Writes>().into(), Meta::default()).unwrap();
     assert_eq!(bench.call(DELETE_RANGE, &[0, 0, 0, 0]), Err(Rejection::OutOfFuel));
-    assert!(bench.state.snapshot().get(&[0; 4]).unwrap().is_some(), "it is undone");
+    assert!(bench.state.snapshot().get(Space::Plugin, &[0; 4]).unwrap().is_some(), "it is undone");
 }
 
 #[test]
