@@ -2,8 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 3] =
-    ["quorate/v1/options.proto", "quorate/v1/plugin.proto", "quorate/v1/peer.proto"];
+const FILES: [&str; 4] = [
+    "quorate/v1/options.proto",
+    "quorate/v1/plugin.proto",
+    "quorate/v1/peer.proto",
+    "quorate/v1/admin.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

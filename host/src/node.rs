@@ -34,7 +34,9 @@ use crate::apply::{self, Waiter};
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
 use crate::identity::{Claim, GROUP, Identity};
 use crate::peers::{self, PeerService};
+use crate::rpc::admin::{AdminService, Progress};
 use crate::rpc::query::Queries;
+use crate::rpc::server::Clients;
 use crate::rpc::service::PluginService;
 use crate::submit::Submitter;
 use crate::threads::Worker;
@@ -114,16 +116,11 @@ impl Node {
     pub fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let node = config.identity.node;
         let client_address = config.clients.local_addr()?;
-        let Stores { member, log, state, recovered, claim } =
-            Stores::open(&config.storage, &config.identity)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name(format!("node-{node}-rpc"))
-            .enable_all()
-            .build()
-            .context("starting the runtime")?;
+        let stores = Stores::open(&config.storage, &config.identity)?;
+        let Stores { member, log, state, recovered, claim } = stores;
+        let runtime = runtime(node)?;
         let in_runtime = runtime.enter();
-        let client_listener = tasks::into_tokio(config.clients)?;
+        let listener = tasks::into_tokio(config.clients)?;
         let peer_listener = tasks::into_tokio(config.peers)?;
         let identity = Arc::new(config.identity);
 
@@ -162,10 +159,13 @@ impl Node {
             apply::run(machine, &committed, &applied_sender)
         })?;
 
-        let queries = Queries::new(reads_sender, applied, state, Arc::clone(&config.module));
-        let plugin = PluginService::new(&config.module, submitter.clone(), queries);
-        let clients =
-            tasks::spawn_clients(client_listener, config.module, plugin, &status, is_serving);
+        let (module, own) = (config.module, Arc::clone(&identity));
+        let progress = Progress { status: status.clone(), applied: applied.clone() };
+        let admin = AdminService { identity: own, member, client_address, progress };
+        let queries = Queries::new(reads_sender, applied, state, Arc::clone(&module));
+        let plugin = PluginService::new(&module, submitter.clone(), queries);
+        let clients = Clients { listener, module, plugin, admin, status: status.clone() };
+        let clients = tasks::spawn_clients(clients, is_serving);
         let service = PeerService::new(identity, inbox_sender, requests_sender, submitter);
         let peers = tasks::spawn_peers(peer_listener, service, links, peers_are_serving);
         if member.incarnation() > 0 {
@@ -248,6 +248,15 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stop_stages();
     }
+}
+
+fn runtime(node: NodeId) -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(format!("node-{node}-rpc"))
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }
 
 fn replica(

@@ -1,7 +1,9 @@
-//! What clients see: the plugin's own service under its own path, reflection, health.
+//! What clients see: the plugin's own service under its own path, reflection, health;
+//! and the service of operators.
 //!
 //! Only this folder and [`peers`](crate::peers) know gRPC.
 
+pub mod admin;
 pub mod codec;
 pub mod query;
 pub mod server;

@@ -13,10 +13,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::peers::{self, Directory, PeerService};
-use crate::rpc::server;
-use crate::rpc::service::PluginService;
+use crate::rpc::server::{self, Clients};
 use crate::threads::Worker;
-use crate::wasm::Module;
 
 /// Between two requests of a node that wants to be admitted.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
@@ -39,17 +37,9 @@ pub(super) fn stage(
 }
 
 /// The server of clients; stops when `is_serving` closes.
-pub(super) fn spawn_clients(
-    listener: tokio::net::TcpListener,
-    module: Arc<Module>,
-    plugin: PluginService,
-    status: &watch::Receiver<Status>,
-    is_serving: watch::Receiver<()>,
-) -> JoinHandle<()> {
-    let status = status.clone();
+pub(super) fn spawn_clients(clients: Clients, is_serving: watch::Receiver<()>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let stop = closed(is_serving);
-        if let Err(error) = server::serve(listener, &module, plugin, status, stop).await {
+        if let Err(error) = server::serve(clients, closed(is_serving)).await {
             tracing::error!("{error:#}");
         }
     })

@@ -1,5 +1,7 @@
-//! The clients' server: the plugin, reflection in both versions, health by service.
+//! The clients' server: the plugin, reflection in both versions, health by service, and what
+//! operators ask.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +13,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
+use super::admin::AdminService;
 use super::service::PluginService;
 use crate::wasm::Module;
 
@@ -22,18 +25,28 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// What clients and operators find, and where.
+pub struct Clients {
+    /// Where they connect.
+    pub listener: TcpListener,
+    /// What the plugin says of itself.
+    pub module: Arc<Module>,
+    /// The plugin's service.
+    pub plugin: PluginService,
+    /// What operators ask.
+    pub admin: AdminService,
+    /// Who leads.
+    pub status: watch::Receiver<Status>,
+}
+
 /// Serves clients until `stop` resolves, and then what they have already asked.
-pub async fn serve(
-    listener: TcpListener,
-    module: &Module,
-    plugin: PluginService,
-    status: watch::Receiver<Status>,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
+pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let Clients { listener, module, plugin, admin, status } = clients;
     let (health, health_service) = tonic_health::server::health_reporter();
     let services: Vec<String> = module.manifest().service_names().map(str::to_owned).collect();
     let mut routes = Routes::builder();
     routes.add_service(health_service);
+    routes.add_service(admin.into_server());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(&module.manifest().descriptors)

@@ -1,0 +1,131 @@
+//! What an operator asks, on the port of the clients: who the members are, how each fares, and
+//! changes of members.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quorate_core::id::RaftId;
+use quorate_core::replica;
+use quorate_proto::v1;
+use quorate_proto::v1::admin_server::{Admin, AdminServer};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use crate::identity::Identity;
+
+/// This version, as a status says it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Answers operators.
+#[derive(Debug)]
+pub struct AdminService {
+    /// This node.
+    pub identity: Arc<Identity>,
+    /// The member that it is.
+    pub member: RaftId,
+    /// Where its clients connect.
+    pub client_address: SocketAddr,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// How far the stages of a node have come.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// What consensus says of itself.
+    pub status: watch::Receiver<replica::Status>,
+    /// The last entry that apply has finished.
+    pub applied: watch::Receiver<u64>,
+}
+
+impl AdminService {
+    /// As a service for a server.
+    pub fn into_server(self) -> AdminServer<Self> {
+        AdminServer::new(self)
+    }
+
+    /// What this node says of itself.
+    fn own_status(&self) -> v1::NodeStatus {
+        let status = *self.progress.status.borrow();
+        let applied = *self.progress.applied.borrow();
+        let role = if status.leads {
+            v1::Role::Leader
+        } else if status.votes {
+            v1::Role::Voter
+        } else {
+            v1::Role::None
+        };
+        v1::NodeStatus {
+            id: self.identity.node.get().into(),
+            incarnation: self.member.incarnation(),
+            role: role.into(),
+            term: status.term,
+            committed: status.committed,
+            applied,
+            last: status.last,
+            lag: status.committed.saturating_sub(applied),
+            log_first: 1,
+            health: "ok".to_owned(),
+            version: VERSION.to_owned(),
+            client_address: self.client_address.to_string(),
+            leader: status.leader.map_or(0, |leader| leader.node().get().into()),
+            ..v1::NodeStatus::default()
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn status(
+        &self,
+        _request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusReply>, Status> {
+        let own = self.own_status();
+        Ok(Response::new(v1::StatusReply {
+            cluster: self.identity.cluster.clone(),
+            node: own.id,
+            leader: own.leader,
+            nodes: vec![own],
+            is_joint: false,
+        }))
+    }
+
+    async fn member_add(
+        &self,
+        _request: Request<v1::MemberAddRequest>,
+    ) -> Result<Response<v1::MemberReply>, Status> {
+        Err(not_yet())
+    }
+
+    async fn member_promote(
+        &self,
+        _request: Request<v1::MemberPromoteRequest>,
+    ) -> Result<Response<v1::MemberReply>, Status> {
+        Err(not_yet())
+    }
+
+    async fn member_remove(
+        &self,
+        _request: Request<v1::MemberRemoveRequest>,
+    ) -> Result<Response<v1::MemberReply>, Status> {
+        Err(not_yet())
+    }
+
+    async fn member_replace(
+        &self,
+        _request: Request<v1::MemberReplaceRequest>,
+    ) -> Result<Response<v1::MemberReply>, Status> {
+        Err(not_yet())
+    }
+
+    async fn leader_transfer(
+        &self,
+        _request: Request<v1::LeaderTransferRequest>,
+    ) -> Result<Response<v1::MemberReply>, Status> {
+        Err(not_yet())
+    }
+}
+
+fn not_yet() -> Status {
+    Status::unimplemented("this version does not change members")
+}
