@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "quorate/v1/options.proto",
     "quorate/v1/plugin.proto",
     "quorate/v1/peer.proto",
     "quorate/v1/admin.proto",
+    "quorate/v1/snapshot.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -9,6 +9,8 @@
 //! 4. [`rocks`]: log and state on disk
 //! 5. [`apply`]: the apply thread; [`wasm`]: the plugin's code
 //!
+//! [`snapshot`] is a state as bytes, for files and for other nodes.
+//!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
 //! [`local`] is a cluster in one process; [`cli`] is the command line. What is decided rather than
 //! done is in `quorate-core`.
@@ -23,6 +25,7 @@ pub mod node;
 pub mod peers;
 pub mod rocks;
 pub mod rpc;
+pub mod snapshot;
 pub mod submit;
 pub mod threads;
 pub mod wasm;

@@ -7,7 +7,7 @@
 //!
 //! 1. `record`: the checksum that each record carries
 //! 2. `log`, `tail`: [`RocksLog`], and its recent entries in memory
-//! 3. `state`: [`RocksState`]
+//! 3. `state`: [`RocksState`], and [`RocksBuilder`], which makes one from a snapshot
 
 mod log;
 mod record;
@@ -20,7 +20,7 @@ use quorate_core::outcome::Fatal;
 use rocksdb::{DB, DBCompressionType, LogLevel, Options};
 
 pub use self::log::RocksLog;
-pub use self::state::RocksState;
+pub use self::state::{RocksBuilder, RocksState};
 
 /// Open table files of one store; RocksDB closes and opens further ones as it needs them.
 const OPEN_FILES_MAX: i32 = 512;

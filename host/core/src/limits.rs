@@ -50,6 +50,11 @@ pub const LOG_CACHE_BYTES_MAX: usize = 64 * MIB;
 /// Linearizable reads that wait for a read index.
 pub const READS_WAITING_MAX: usize = 65_536;
 
+/// Content at which a chunk of a snapshot is full, before compression.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * KIB;
+/// The same for a record that is larger, and travels alone.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 8 * MIB;
+
 /// Ticks without a heartbeat before an election, at the least; at most twice as many.
 pub const ELECTION_TICKS: u32 = 10;
 /// Ticks between heartbeats.
@@ -92,3 +97,6 @@ const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMAND_WRITE_BYTES_MAX
 const _: () = assert!(VALUE_BYTES_MAX < REPLY_BYTES_MAX && VALUE_BYTES_MAX < REQUEST_BYTES_MAX);
 /// A lost heartbeat must not start an election.
 const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS);
+/// Every record must fit a chunk: a pair of a plugin, or a reply that a session keeps.
+const _: () = assert!(2 * REPLY_BYTES_MAX <= SNAPSHOT_CHUNK_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 64 <= SNAPSHOT_CHUNK_BYTES_MAX);

@@ -2,6 +2,7 @@
 //! the log that they stand for. The trait is the contract; [`MemoryState`] is its specification
 //! ([`conformance`]).
 
+mod builder;
 pub mod conformance;
 mod meta;
 
@@ -14,6 +15,7 @@ use imbl::OrdMap;
 use crate::canary::{self, Canary};
 use crate::outcome::Fatal;
 
+pub use self::builder::{MemoryBuilder, StateBuilder};
 pub use self::meta::Meta;
 
 /// Whose keys: the same bytes in two spaces are two keys. Its number is part of what is stored and
@@ -150,12 +152,23 @@ impl MemoryView {
             Space::Sessions => &self.sessions,
         }
     }
+
+    fn pairs_mut(&mut self, space: Space) -> &mut OrdMap<Bytes, Bytes> {
+        match space {
+            Space::Plugin => &mut self.plugin,
+            Space::Sessions => &mut self.sessions,
+        }
+    }
 }
 
 impl MemoryState {
     /// An empty state.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn of(view: MemoryView) -> Self {
+        Self { root: RwLock::new(Arc::new(view)) }
     }
 
     fn root(&self) -> Arc<MemoryView> {
@@ -231,5 +244,6 @@ mod tests {
     #[test]
     fn the_memory_state_conforms() {
         conformance::suite(MemoryState::new);
+        conformance::builders(MemoryBuilder::new);
     }
 }

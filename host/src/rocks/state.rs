@@ -13,6 +13,7 @@
 //! a second column family, one could be flushed ahead of the other). And a table is synced before
 //! the manifest, which names it, is. The log then has what is missing.
 
+mod builder;
 mod pinned;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use rocksdb::{
     BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+pub use self::builder::RocksBuilder;
 use self::pinned::Pinned;
 use super::record::{seal, unseal};
 
@@ -58,7 +60,11 @@ impl RocksState {
         let pinned = Pinned::of(&db);
         let meta = match get(&pinned, &META_KEY)? {
             Some(body) => Meta::decode(&body).ok_or_else(|| damaged(&db, &META_KEY))?,
-            None => Meta::default(),
+            None if builder::is_empty(&db)? => Meta::default(),
+            None => {
+                let what = "is not whole: it was being made from a snapshot; remove the folder";
+                return Err(Fatal::msg(format!("the state in {} {what}", dir.display())));
+            }
         };
         Ok(Self { db, view: RwLock::new(Arc::new(View { pinned, meta })) })
     }

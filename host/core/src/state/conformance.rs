@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::{Changes, Meta, Range, Space, StateStore, StateView, Writes};
+use super::{Changes, Meta, Range, Space, StateBuilder, StateStore, StateView, Writes};
 use crate::id::LogId;
 
 /// Runs the whole suite; `open` makes a new, empty state each time.
@@ -16,6 +16,13 @@ pub fn suite<S: StateStore>(open: impl Fn() -> S) {
     a_scan_stops_when_told(&open());
     keys_are_bytes(&open());
     spaces_are_apart(&open());
+}
+
+/// The same for what builds states; `create` begins one each time.
+pub fn builders<B: StateBuilder>(create: impl Fn() -> B) {
+    let built = create().finish(meta(7)).expect("finish");
+    assert_eq!(built.snapshot().meta(), &meta(7), "a state may have no pairs");
+    builds_what_it_was_given(create());
 }
 
 /// Writes of a plugin for tests: `(key, Some(value))` or `(key, None)`.
@@ -150,4 +157,21 @@ fn spaces_are_apart(state: &impl StateStore) {
             assert_eq!(view.get(space, b"b").expect("get"), None);
         }
     }
+}
+
+fn builds_what_it_was_given(mut builder: impl StateBuilder) {
+    builder.put(Space::Plugin, b"", b"1").expect("put");
+    builder.put(Space::Plugin, b"b", b"").expect("put");
+    builder.put(Space::Sessions, b"a", b"3").expect("put");
+    let state = builder.finish(meta(9)).expect("finish");
+    let before = state.snapshot();
+    assert_eq!(before.meta(), &meta(9));
+    let plugin = [(b"".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"".to_vec())];
+    assert_eq!(pairs_of(&*before, Space::Plugin, Range::ALL), plugin);
+    let sessions = [(b"a".to_vec(), b"3".to_vec())];
+    assert_eq!(pairs_of(&*before, Space::Sessions, Range::ALL), sessions);
+    // And then it is a state like any other.
+    state.commit(writes(&[(b"b", None)]), meta(10)).expect("commit");
+    assert_eq!(keys(&*state.snapshot(), b"", None, false), [b""]);
+    assert_eq!(before.meta(), &meta(9));
 }

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use quorate_core::state::Writes;
-use quorate_core::state::conformance::{meta, pairs, suite, writes};
+use quorate_core::state::conformance::{builders, meta, pairs, suite, writes};
+use quorate_core::state::{StateBuilder as _, Writes};
 use tempfile::TempDir;
 
 use super::*;
@@ -24,6 +24,28 @@ fn the_state_on_disk_conforms() {
         states.set(states.get() + 1);
         RocksState::open(&dir.path().join(states.get().to_string())).unwrap()
     });
+}
+
+#[test]
+fn states_built_on_disk_conform() {
+    let dir = TempDir::new().unwrap();
+    let states = Cell::new(0);
+    builders(|| {
+        states.set(states.get() + 1);
+        RocksBuilder::create(&dir.path().join(states.get().to_string())).unwrap()
+    });
+}
+
+#[test]
+fn a_state_that_was_left_half_built_is_none() {
+    let dir = TempDir::new().unwrap();
+    let mut builder = RocksBuilder::create_with(dir.path(), 64 * 1024).unwrap();
+    for number in 0..200_u32 {
+        builder.put(Space::Plugin, &number.to_be_bytes(), &[7; 16 * 1024]).unwrap();
+    }
+    drop(builder);
+    assert!(error(RocksState::open(dir.path())).contains("is not whole"));
+    assert!(error(RocksBuilder::create(dir.path())).contains("or a part of one"));
 }
 
 #[test]
