@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .client_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
+        // What nodes say to each other is under a checksum.
+        .codec_path("crate::sealed::SealedCodec")
         .compile_fds(descriptors)?;
     Ok(())
 }

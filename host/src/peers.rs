@@ -1,6 +1,7 @@
 //! Nodes among themselves: raft messages as opaque bytes over streams, and commands on their way to
 //! the leader. Every conversation begins with a [`Hello`](v1::Hello); a node of another cluster, or
-//! with another module, is refused.
+//! with another module, is refused. All of it travels under a checksum, compressed where that pays
+//! ([`quorate_proto::sealed`]); what is damaged ends its call, and nothing of it is taken.
 //!
 //! Raft messages are lossy by contract: a full queue or a broken connection loses them, and raft
 //! sends again. Nothing here is allowed to wait for a peer.
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use quorate_core::batch::Command;
 use quorate_core::id::{LogId, NodeId, RaftId};
 use quorate_core::limits;
+use quorate_proto::sealed::{PLAIN_BYTES_MAX, SEAL_BYTES_MAX};
 use quorate_proto::v1;
 use quorate_proto::v1::peer_client::PeerClient;
 use tokio::sync::mpsc;
@@ -33,6 +35,9 @@ pub use server::{PeerService, serve};
 const QUEUED_MESSAGES_MAX: usize = 4096;
 /// A frame between peers: one raft message of full size, or one large entry, and some small ones.
 const FRAME_BYTES_MAX: usize = 2 * (limits::RAFT_MESSAGE_BYTES_MAX + limits::ENTRY_BYTES_MAX);
+/// What is received must fit what a receiver makes room for.
+const _: () =
+    assert!(FRAME_BYTES_MAX + limits::REPLY_BYTES_MAX + SEAL_BYTES_MAX <= PLAIN_BYTES_MAX);
 const CONNECT_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// How to reach the other nodes.

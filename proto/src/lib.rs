@@ -1,4 +1,8 @@
-//! Quorate's wire contracts: the code generated from the `.proto` files beside it, and no logic.
+//! Quorate's wire contracts: the code generated from the `.proto` files beside it, and
+//! the seal under which messages between nodes travel. No other logic.
+
+#[cfg(feature = "rpc")]
+pub mod sealed;
 
 /// Version 1 of the contracts.
 pub mod v1 {

@@ -88,6 +88,8 @@ fn complain(complaints: &mut Complaints, to: RaftId, status: &tonic::Status) {
     }
     if status.code() == tonic::Code::FailedPrecondition {
         tracing::error!(peer = %to.node(), "refused by a peer: {what}");
+    } else if status.code() == tonic::Code::DataLoss {
+        tracing::error!(peer = %to.node(), "the way to a peer is not sound: {what}");
     } else {
         tracing::warn!(peer = %to.node(), "cannot reach a peer: {what}");
     }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::FRAME_BYTES_MAX;
 use super::complaints::Complaints;
@@ -64,11 +64,28 @@ impl PeerService {
     fn check(&self, hello: Option<&v1::Hello>) -> Result<(), Status> {
         let hello = hello.ok_or_else(|| Status::invalid_argument("a peer must say hello first"))?;
         self.identity.check(hello).map_err(|problem| {
-            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-            if complaints.is_due(&problem) {
-                tracing::error!("refused a peer: {problem}");
-            }
+            self.complain("refused a peer", &problem);
             Status::failed_precondition(problem)
+        })
+    }
+
+    fn complain(&self, what: &str, problem: &str) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.is_due(problem) {
+            tracing::error!("{what}: {problem}");
+        }
+    }
+
+    /// The next frame of a stream. One that is damaged ends the stream: the peer connects anew, and
+    /// raft sends again.
+    async fn next(
+        &self,
+        frames: &mut Streaming<v1::PeerFrame>,
+    ) -> Result<Option<v1::PeerFrame>, Status> {
+        frames.message().await.inspect_err(|status| {
+            if status.code() == Code::DataLoss {
+                self.complain("closed a peer's stream", status.message());
+            }
         })
     }
 }
@@ -80,11 +97,11 @@ impl Peer for PeerService {
         request: Request<Streaming<v1::PeerFrame>>,
     ) -> Result<Response<v1::MessagesEnd>, Status> {
         let mut frames = request.into_inner();
-        match frames.message().await?.and_then(|frame| frame.frame) {
+        match self.next(&mut frames).await?.and_then(|frame| frame.frame) {
             Some(Frame::Hello(hello)) => self.check(Some(&hello))?,
             Some(Frame::Raft(_)) | None => self.check(None)?,
         }
-        while let Some(frame) = frames.message().await? {
+        while let Some(frame) = self.next(&mut frames).await? {
             let Some(Frame::Raft(raft)) = frame.frame else { continue };
             for message in raft.messages {
                 // A full inbox loses messages: raft sends again. Once consensus has ended, nobody
