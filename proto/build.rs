@@ -10,17 +10,37 @@ const FILES: [&str; 5] = [
     "quorate/v1/snapshot.proto",
 ];
 
+/// What nodes say to each other.
+const PEER: &str = "quorate/v1/peer.proto";
+
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
     }
-    let descriptors = protox::compile(FILES, ["."])?;
+    let all = protox::compile(FILES, ["."])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    let services_of = |is_wanted: fn(&str) -> bool| {
+        let mut descriptors = all.clone();
+        for file in descriptors.file.iter_mut().filter(|file| !is_wanted(file.name())) {
+            file.service.clear();
+        }
+        descriptors
+    };
+    builder().compile_fds(services_of(|file| file != PEER))?;
+    // What nodes say to each other is under a checksum: the same messages, another codec.
+    let folder = out.join("peer");
+    std::fs::create_dir_all(&folder)?;
+    builder()
+        .codec_path("crate::sealed::SealedCodec")
+        .extern_path(".quorate.v1", "crate::v1")
+        .out_dir(folder)
+        .compile_fds(services_of(|file| file == PEER))?;
+    Ok(())
+}
+
+fn builder() -> tonic_prost_build::Builder {
     tonic_prost_build::configure()
         .bytes(".")
         .client_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
-        // What nodes say to each other is under a checksum.
-        .codec_path("crate::sealed::SealedCodec")
-        .compile_fds(descriptors)?;
-    Ok(())
 }

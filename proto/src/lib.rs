@@ -8,6 +8,7 @@ pub mod sealed;
 pub mod v1 {
     #![allow(clippy::all, clippy::excessive_nesting, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/quorate.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/peer/quorate.v1.rs"));
 }
 
 /// The text of `quorate/v1/options.proto`, for tools that compile a plugin's `.proto`.
