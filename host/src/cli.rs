@@ -7,6 +7,7 @@ mod cluster;
 mod dev;
 mod serve;
 mod settings;
+mod snapshot;
 
 use std::fmt;
 use std::io::Write as _;
@@ -39,6 +40,9 @@ enum Command {
     Build(build::Arguments),
     /// Say what a module exports, imports and serves, and whether a node would take it
     Check(check::Arguments),
+    /// Save the state of a running service to a file, and make a cluster from one
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
 }
 
 /// How results are printed.
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Call(arguments) => call::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Snapshot(command) => snapshot::run(&command),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

@@ -35,6 +35,7 @@ use crate::consensus::{self, HostReplica, Inputs, Outputs};
 use crate::identity::{Claim, GROUP, Identity};
 use crate::peers::{self, PeerService};
 use crate::rpc::admin::{AdminService, Progress};
+use crate::rpc::backup::Backups;
 use crate::rpc::query::Queries;
 use crate::rpc::server::Clients;
 use crate::rpc::service::PluginService;
@@ -161,8 +162,9 @@ impl Node {
 
         let (module, own) = (config.module, Arc::clone(&identity));
         let progress = Progress { status: status.clone(), applied: applied.clone() };
-        let admin = AdminService { identity: own, member, client_address, progress };
         let queries = Queries::new(reads_sender, applied, state, Arc::clone(&module));
+        let backups = Backups::new(Arc::clone(&own), queries.clone());
+        let admin = AdminService { identity: own, member, client_address, progress, backups };
         let plugin = PluginService::new(&module, submitter.clone(), queries);
         let clients = Clients { listener, module, plugin, admin, status: status.clone() };
         let clients = tasks::spawn_clients(clients, is_serving);

@@ -4,8 +4,10 @@
 //! Only this folder and [`peers`](crate::peers) know gRPC.
 
 pub mod admin;
+pub mod backup;
 pub mod codec;
 pub mod query;
 pub mod server;
 pub mod service;
 pub mod status;
+pub mod stream;

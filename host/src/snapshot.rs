@@ -37,14 +37,15 @@
 //! 1. `frame`: seals and opens a frame
 //! 2. `encode`: [`Encoder`], from a view to frames
 //! 3. `decode`: [`Decoder`], from frames to records; trusts nothing
-//! 4. `file`: [`Reader`], frames from a file
+//! 4. `file`: [`Reader`], frames from a file; `new_file`: [`NewFile`], to write one
 //!
-//! What this deliberately does not do: write to a store, or know where frames come from.
+//! What this deliberately does not do: open a store, or know where frames come from.
 
 mod decode;
 mod encode;
 mod file;
 mod frame;
+mod new_file;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +61,10 @@ use sha2::{Digest as _, Sha256};
 pub use self::decode::{Content, Decoder, Record, Records};
 pub use self::encode::Encoder;
 pub use self::file::{Reader, Unreadable};
+pub use self::new_file::NewFile;
+
+use crate::identity::{GROUP, Identity};
+use crate::wasm::FUEL_VERSION;
 
 /// Space and two lengths.
 const RECORD_HEAD_BYTES: usize = 9;
@@ -80,6 +85,12 @@ pub struct Header {
 }
 
 impl Header {
+    /// Of a state with this meta, on a node of this identity.
+    pub fn of(identity: &Identity, meta: Meta) -> Self {
+        let (cluster, module) = (identity.cluster.clone(), identity.module);
+        Self { cluster, group: GROUP, module, fuel: FUEL_VERSION, meta }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let header = SnapshotHeader {
             cluster: self.cluster.clone(),

@@ -54,6 +54,10 @@ pub const READS_WAITING_MAX: usize = 65_536;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * KIB;
 /// The same for a record that is larger, and travels alone.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 8 * MIB;
+/// Snapshots that operators save from one node at the same time. Each pins a state.
+pub const SNAPSHOT_SAVES_MAX: usize = 2;
+/// Wall-clock time that whoever saves a snapshot may take for one chunk, in milliseconds.
+pub const SNAPSHOT_SAVE_STALL_MS_MAX: u64 = 60_000;
 
 /// Ticks without a heartbeat before an election, at the least; at most twice as many.
 pub const ELECTION_TICKS: u32 = 10;

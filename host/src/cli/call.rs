@@ -18,6 +18,8 @@ use crate::rpc::codec::BytesCodec;
 use quorate_core::limits;
 
 const CALL_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Between two questions whether the node is still there, and for its answer.
+const ALIVE_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -81,9 +83,12 @@ fn read_json(request: &str) -> Result<Value, Failure> {
     serde_json::from_str(&text).map_err(|error| usage(format_args!("the JSON request: {error}")))
 }
 
-async fn connect(address: &str) -> Result<Channel, Failure> {
+/// Connects to a node, or says what keeps it from that.
+pub(super) async fn connect(address: &str) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| usage(format_args!("{address}: {error}")))?;
+    // A node that is gone without a word must not be waited for.
+    let endpoint = endpoint.http2_keep_alive_interval(ALIVE_PAUSE).keep_alive_timeout(ALIVE_PAUSE);
     let connected = endpoint.connect_timeout(CALL_WAIT_MAX).connect().await;
     connected.map_err(|error| {
         use std::error::Error;
@@ -96,7 +101,7 @@ async fn connect(address: &str) -> Result<Channel, Failure> {
 }
 
 /// Says a status as its code and message.
-fn failed(status: &tonic::Status) -> Failure {
+pub(super) fn failed(status: &tonic::Status) -> Failure {
     let code = reflection::code_name(status.code());
     complain(format_args!("{code}: {}", status.message()));
     if !status.details().is_empty() {

@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use super::complaints::Complaints;
 use crate::consensus::Request;
+use crate::rpc::stream::ReceiverStream;
 
 /// Between two attempts to connect: shorter than an election, so that a peer that came back hears
 /// of its leader before it looks for another.
@@ -92,19 +93,5 @@ fn complain(complaints: &mut Complaints, to: RaftId, status: &tonic::Status) {
         tracing::error!(peer = %to.node(), "the way to a peer is not sound: {what}");
     } else {
         tracing::warn!(peer = %to.node(), "cannot reach a peer: {what}");
-    }
-}
-
-/// A receiver as the stream that tonic wants.
-struct ReceiverStream<T>(mpsc::Receiver<T>);
-
-impl<T> tonic::codegen::tokio_stream::Stream for ReceiverStream<T> {
-    type Item = T;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<T>> {
-        self.0.poll_recv(context)
     }
 }

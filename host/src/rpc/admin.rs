@@ -11,13 +11,14 @@ use quorate_proto::v1::admin_server::{Admin, AdminServer};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use super::backup::Backups;
+use super::stream::ReceiverStream;
 use crate::identity::Identity;
 
 /// This version, as a status says it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Answers operators.
-#[derive(Debug)]
 pub struct AdminService {
     /// This node.
     pub identity: Arc<Identity>,
@@ -27,6 +28,8 @@ pub struct AdminService {
     pub client_address: SocketAddr,
     /// How far it has come.
     pub progress: Progress,
+    /// Its state, for those who keep copies of it.
+    pub backups: Backups,
 }
 
 /// How far the stages of a node have come.
@@ -123,6 +126,15 @@ impl Admin for AdminService {
         _request: Request<v1::LeaderTransferRequest>,
     ) -> Result<Response<v1::MemberReply>, Status> {
         Err(not_yet())
+    }
+
+    type SnapshotSaveStream = ReceiverStream<Result<v1::SnapshotFrame, Status>>;
+
+    async fn snapshot_save(
+        &self,
+        _request: Request<v1::SnapshotSaveRequest>,
+    ) -> Result<Response<Self::SnapshotSaveStream>, Status> {
+        self.backups.save().await.map(Response::new)
     }
 }
 

@@ -7,7 +7,7 @@ use quorate_core::batch::Command;
 use quorate_core::id::LogId;
 use quorate_core::outcome::Outcome;
 use quorate_core::run::Run;
-use quorate_core::state::StateStore;
+use quorate_core::state::{StateStore, StateView};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -61,6 +61,14 @@ impl Queries {
             tracing::error!("a query met a fault of this node: {fatal}");
             Status::internal("this node could not run the query; its log says why")
         })
+    }
+
+    /// The state, with all that was committed when this was called.
+    pub async fn latest(&self) -> Result<Arc<dyn StateView>, Status> {
+        let deadline = Instant::now() + QUERY_WAIT_MAX;
+        let index = timeout_at(deadline, self.read_index()).await.map_err(|_| no_leader())??;
+        applied_in_time(self.applied.clone(), index, deadline).await?;
+        Ok(self.state.snapshot())
     }
 
     async fn read_index(&self) -> Result<u64, Status> {

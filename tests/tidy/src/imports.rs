@@ -14,7 +14,12 @@ const RESERVED: [Reserved; 6] = [
     Reserved {
         folder: "host/src/",
         crates: &["tonic", "tonic_health", "tonic_prost", "tonic_reflection"],
-        homes: &["host/src/rpc", "host/src/peers", "host/src/cli/call"],
+        homes: &[
+            "host/src/rpc",
+            "host/src/peers",
+            "host/src/cli/call",
+            "host/src/cli/snapshot/save",
+        ],
     },
     Reserved { folder: "host/src/", crates: &["rocksdb", "protobuf"], homes: &["host/src/rocks"] },
     Reserved {
