@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 /// What a caller is told of its command. A waiter dropped unsent means: unknown.
 #[derive(Debug)]
 pub enum Answer {
-    /// It was decided, at this place of the log.
+    /// It was decided, at this place of the log; a duplicate, where its first copy was.
     Decided(LogId, Outcome),
     /// It was not proposed, and never will be.
     Refused(Refusal),
@@ -29,12 +29,12 @@ pub fn run<P: Program>(
 ) -> Result<(), Fatal> {
     machine.prepare()?;
     while let Ok(Committed { id, payload, waiters }) = committed.recv() {
-        let outcomes = machine.apply(id, payload)?;
+        let decided = machine.apply(id, payload)?;
         applied.send_replace(id.index);
         // Other replicas have no waiters; they dropped nothing.
-        for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+        for (waiter, (first, outcome)) in waiters.into_iter().zip(decided) {
             // A caller that went away does not need its answer.
-            drop(waiter.send(Answer::Decided(id, outcome)));
+            drop(waiter.send(Answer::Decided(first, outcome)));
         }
         machine.prepare()?;
     }

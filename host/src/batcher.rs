@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn proposal<W>(waiter: W) -> Proposal<W> {
-        Proposal { command: Command { method: 1, payload: Bytes::from_static(b"payload") }, waiter }
+        Proposal { command: Command::new(1, Bytes::from_static(b"payload")), waiter }
     }
 
     #[tokio::test]

@@ -155,7 +155,7 @@ impl Node {
         let raft = tasks::stage(format!("node-{node}-raft"), failed.clone(), move || {
             consensus::run(replica, config.tick, inputs, outputs)
         })?;
-        let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&state));
+        let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&state))?;
         let apply = tasks::stage(format!("node-{node}-apply"), failed, move || {
             apply::run(machine, &committed, &applied_sender)
         })?;

@@ -9,6 +9,7 @@
 mod complaints;
 mod link;
 mod server;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,6 +127,7 @@ impl Directory {
             method: command.method,
             payload: command.payload.clone(),
             hops_left,
+            session: command.session.map(sessions::to_wire),
         };
         match client(channel.clone()).submit(request).await {
             Ok(reply) => forwarded(reply.into_inner()),

@@ -52,6 +52,21 @@ crate::named! {
         ElectionsRandom = "elections-random",
         /// The state keeps what a command has deleted.
         DeletionsLost = "deletions-lost",
+
+        /// What sessions were told is not written: a restart forgets it.
+        SessionsUnwritten = "sessions-unwritten",
+        /// A command that stands twice in an entry is executed twice.
+        DuplicateInEntryExecuted = "duplicate-in-entry-executed",
+        /// A call of a session that has expired is executed.
+        ExpiredExecuted = "expired-executed",
+        /// A call whose reply was let go is executed.
+        FloorIgnored = "floor-ignored",
+        /// A duplicate gets the reply of the session's last call.
+        ReplyOfAnother = "reply-of-another",
+        /// A call that was rejected is executed when it is sent again.
+        RejectionForgotten = "rejection-forgotten",
+        /// The session that was opened first expires, however recently it was used.
+        OldestExpires = "oldest-expires",
     }
 }
 

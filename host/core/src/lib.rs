@@ -9,7 +9,8 @@
 //! 3. [`replica`]: consensus on the order of batches, and read indexes
 //! 4. [`log`]: where entries and votes become durable
 //! 5. [`machine`], [`run`]: apply, with roll back of each command; [`state`]: what they change
-//! 6. [`outcome`]: what a command decided
+//! 6. [`session`]: what makes a command that is sent again harmless
+//! 7. [`outcome`]: what a command decided
 //!
 //! And [`canary`]: bugs to plant, to see whether they are found; [`named!`]: what reports list.
 //!
@@ -36,4 +37,5 @@ mod named;
 pub mod outcome;
 pub mod replica;
 pub mod run;
+pub mod session;
 pub mod state;

@@ -29,6 +29,8 @@ pub const BATCH_COMMANDS_MAX: usize = 4096;
 pub const BATCH_BYTES_MAX: usize = MIB;
 /// An encoded batch: the largest is either a full one or one large request.
 pub const ENTRY_BYTES_MAX: usize = REQUEST_BYTES_MAX + 64 * KIB;
+/// What an entry needs for one command beside its payload, its own header included.
+pub const COMMAND_OVERHEAD_BYTES_MAX: usize = 64;
 /// Commands that wait for the batcher; further callers wait in their handlers.
 pub const SUBMIT_MAX: usize = 1024;
 
@@ -66,6 +68,15 @@ pub const HEARTBEAT_TICKS: u32 = 1;
 /// Ticks that a read waits for a read index before it is refused.
 pub const READ_TICKS_MAX: u32 = 50;
 
+/// Sessions of one machine. Another one makes that expire which was used least recently.
+pub const SESSIONS_MAX: usize = 10_000;
+/// Replies that a session keeps: its client may have as many calls under way at once.
+pub const SESSION_REPLIES_MAX: usize = 128;
+/// All replies that a session keeps.
+pub const SESSION_BYTES_MAX: usize = 8 * MIB;
+/// All replies that all sessions of one machine keep.
+pub const SESSIONS_BYTES_MAX: usize = 128 * MIB;
+
 /// A module as it is uploaded.
 pub const MODULE_BYTES_MAX: usize = 16 * MIB;
 /// Linear memory of one guest instance.
@@ -85,9 +96,10 @@ pub const FORWARD_HOPS_MAX: u32 = 3;
 pub const VOTERS_MAX: usize = 7;
 
 /// A full batch must fit its entry, else it could be proposed but never decoded.
-const _: () = assert!(BATCH_BYTES_MAX + BATCH_COMMANDS_MAX * 8 + 64 <= ENTRY_BYTES_MAX);
+const _: () =
+    assert!(BATCH_BYTES_MAX + BATCH_COMMANDS_MAX * COMMAND_OVERHEAD_BYTES_MAX <= ENTRY_BYTES_MAX);
 /// The largest request alone must fit an entry.
-const _: () = assert!(REQUEST_BYTES_MAX + 64 <= ENTRY_BYTES_MAX);
+const _: () = assert!(REQUEST_BYTES_MAX + COMMAND_OVERHEAD_BYTES_MAX <= ENTRY_BYTES_MAX);
 /// Raft refuses proposals once this is reached; one append message must always fit.
 const _: () = assert!(UNCOMMITTED_BYTES_MAX >= RAFT_MESSAGE_BYTES_MAX + ENTRY_BYTES_MAX);
 /// Consensus must notice a backlog before it has to wait for it.
@@ -95,6 +107,9 @@ const _: () = assert!(PARKED_BYTES_MAX + COMMITTED_BYTES_PER_READY_MAX < PARKED_
 /// A command within its own limits must fit an entry, at least alone.
 const _: () = assert!(COMMAND_WRITE_BYTES_MAX <= ENTRY_WRITE_BYTES_MAX);
 const _: () = assert!(REPLY_BYTES_MAX <= ENTRY_REPLY_BYTES_MAX);
+/// A session must be able to keep any one reply, and the machine what any one session keeps.
+const _: () = assert!(REPLY_BYTES_MAX + KIB <= SESSION_BYTES_MAX);
+const _: () = assert!(SESSION_BYTES_MAX <= SESSIONS_BYTES_MAX);
 /// A pair must fit what a command may write.
 const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMAND_WRITE_BYTES_MAX);
 /// A value must fit a reply and a request.

@@ -1,17 +1,18 @@
 //! Apply: turns committed entries into outcomes and state, in the order of the log.
 //!
-//! Writes, the applied index, the machine's time and the group's members are committed in one
-//! atomic batch, so a crash leaves the state of some entry, whole.
+//! Writes, sessions, the applied index, the machine's time and the group's members are committed in
+//! one atomic batch, so a crash leaves the state of some entry, whole.
 //!
 //! What this deliberately does not know: consensus. It sees log ids and bytes.
 
 use std::sync::Arc;
 
-use crate::batch::{self, Payload};
+use crate::batch::{self, Command, Payload};
 use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
 use crate::outcome::{Fatal, Outcome};
 use crate::run::{Place, Run};
+use crate::session::table::{Admission, SessionLimits, Table};
 use crate::state::{Changes, Meta, StateStore};
 
 /// A plugin's code, however it is run.
@@ -32,13 +33,27 @@ pub struct Machine<P> {
     program: P,
     state: Arc<dyn StateStore>,
     meta: Meta,
+    /// As of `meta`, like all that is in the state.
+    sessions: Table,
 }
 
 impl<P: Program> Machine<P> {
-    /// The machine of `group` as its state left it.
-    pub fn new(group: GroupId, program: P, state: Arc<dyn StateStore>) -> Self {
-        let meta = state.snapshot().meta().clone();
-        Self { group, program, state, meta }
+    /// The machine of `group` as its state left it. Whoever puts another state in the place of that
+    /// one makes another machine for it.
+    pub fn new(group: GroupId, program: P, state: Arc<dyn StateStore>) -> Result<Self, Fatal> {
+        Self::bounded(group, program, state, SessionLimits::default())
+    }
+
+    /// The same, with bounds for its sessions, which must be those of all other replicas.
+    pub fn bounded(
+        group: GroupId,
+        program: P,
+        state: Arc<dyn StateStore>,
+        limits: SessionLimits,
+    ) -> Result<Self, Fatal> {
+        let view = state.snapshot();
+        let sessions = Table::load(&*view, limits)?;
+        Ok(Self { group, program, state, meta: view.meta().clone(), sessions })
     }
 
     /// The last entry applied.
@@ -46,12 +61,13 @@ impl<P: Program> Machine<P> {
         self.meta.applied
     }
 
-    /// Applies the next entry; returns an outcome for each of its commands, in their order.
-    pub fn apply(&mut self, id: LogId, payload: Payload) -> Result<Vec<Outcome>, Fatal> {
+    /// Applies the next entry; returns an outcome for each of its commands, in their order, and
+    /// where it was decided: here, or in an earlier entry when the command is a duplicate.
+    pub fn apply(&mut self, id: LogId, payload: Payload) -> Result<Vec<(LogId, Outcome)>, Fatal> {
         assert_eq!(id.index, self.meta.applied.index + 1, "an entry is skipped or applied twice");
         assert!(id.term >= self.meta.applied.term, "terms fall along the log");
         let mut meta = Meta { applied: id, ..self.meta.clone() };
-        let (outcomes, changes) = match payload {
+        let (decided, changes) = match payload {
             Payload::Empty => (Vec::new(), Changes::default()),
             Payload::Members(conf) => {
                 if !canary::is_planted(Canary::MembersForgotten) {
@@ -66,12 +82,7 @@ impl<P: Program> Machine<P> {
                 if meta.time_ms < batch.time_ms || canary::is_planted(Canary::TimeFalls) {
                     meta.time_ms = batch.time_ms;
                 }
-                let place = Place { group: self.group, id, time_ms: meta.time_ms };
-                let count = batch.commands.len();
-                let run = Run::commands(self.state.snapshot(), place, batch.commands);
-                let (outcomes, writes) = self.program.run(run)?.into_parts();
-                assert_eq!(outcomes.len(), count, "a command without an outcome");
-                (outcomes, writes.into())
+                self.run(Place { group: self.group, id, time_ms: meta.time_ms }, batch.commands)?
             }
         };
         if canary::is_planted(Canary::AppliedApart) {
@@ -79,7 +90,30 @@ impl<P: Program> Machine<P> {
         }
         self.state.commit(changes, meta.clone())?;
         self.meta = meta;
-        Ok(outcomes)
+        Ok(decided)
+    }
+
+    /// What the commands of an entry decide, and what they change.
+    fn run(
+        &mut self,
+        place: Place,
+        commands: Vec<Command>,
+    ) -> Result<(Vec<(LogId, Outcome)>, Changes), Fatal> {
+        let view = self.state.snapshot();
+        let mut entry = self.sessions.begin(Arc::clone(&view), place.id);
+        let mut admissions = Vec::with_capacity(commands.len());
+        let mut calls = Vec::with_capacity(commands.len());
+        for (position, command) in commands.into_iter().enumerate() {
+            let admission = entry.admit(position, &command)?;
+            if matches!(admission, Admission::Run(_)) {
+                calls.push((position, command));
+            }
+            admissions.push(admission);
+        }
+        let run = Run::commands(view, place, calls);
+        let (outcomes, plugin) = self.program.run(run)?.into_parts();
+        let (decided, sessions) = entry.finish(admissions, outcomes);
+        Ok((decided, Changes { plugin, sessions }))
     }
 
     /// Gets ready for the next entry. Called when nobody waits.

@@ -1,9 +1,14 @@
 //! What a command decided, and the two kinds of error, which never mix: a [`Rejection`] is part of
 //! the replicated result and the same on every node; a [`Fatal`] is this node's own and stops it.
 
+pub(crate) mod codec;
+
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+
+use crate::session::SessionError;
 
 /// What a command decided; identical on every replica.
 pub type Outcome = Result<Bytes, Rejection>;
@@ -34,12 +39,14 @@ pub enum Rejection {
     /// A key, a value, a reply or a command's writes are over their limit.
     OverLimit {
         /// What is too large.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Its size.
         bytes: usize,
         /// The largest it may be.
         bytes_max: usize,
     },
+    /// The command is a call of a session, which does not have it executed.
+    Session(SessionError),
 }
 
 impl Rejection {
@@ -53,7 +60,7 @@ impl Rejection {
         if bytes <= bytes_max {
             return Ok(());
         }
-        Err(Self::OverLimit { what, bytes, bytes_max })
+        Err(Self::OverLimit { what: what.into(), bytes, bytes_max })
     }
 }
 
@@ -68,6 +75,7 @@ impl fmt::Display for Rejection {
             Self::OverLimit { what, bytes, bytes_max } => {
                 write!(f, "{what} of {bytes} bytes is over the limit of {bytes_max} bytes")
             }
+            Self::Session(error) => error.fmt(f),
         }
     }
 }

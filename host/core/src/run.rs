@@ -76,7 +76,8 @@ enum Before {
 pub struct Run {
     view: Arc<dyn StateView>,
     place: Place,
-    calls: vec::IntoIter<Command>,
+    /// Each with its place within the entry: some of an entry's commands are not to be run.
+    calls: vec::IntoIter<(usize, Command)>,
     writable: bool,
     outcomes: Vec<Outcome>,
     running: bool,
@@ -90,8 +91,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// The commands of one entry.
-    pub fn commands(view: Arc<dyn StateView>, place: Place, commands: Vec<Command>) -> Self {
+    /// Commands of one entry, each with its place within it.
+    pub fn commands(
+        view: Arc<dyn StateView>,
+        place: Place,
+        commands: Vec<(usize, Command)>,
+    ) -> Self {
         Self {
             view,
             place,
@@ -111,7 +116,7 @@ impl Run {
     pub fn query(view: Arc<dyn StateView>, group: GroupId, query: Command) -> Self {
         let meta = view.meta();
         let place = Place { group, id: meta.applied, time_ms: meta.time_ms };
-        let mut run = Self::commands(view, place, vec![query]);
+        let mut run = Self::commands(view, place, vec![(0, query)]);
         run.writable = false;
         run
     }
@@ -124,9 +129,9 @@ impl Run {
     /// Begins the next call; `None` when there are no more. The previous one must be finished.
     pub fn next_call(&mut self) -> Option<Call> {
         assert!(!self.running, "a call begins before the previous one is finished");
-        let command = self.calls.next()?;
+        let (position, command) = self.calls.next()?;
         self.running = true;
-        let position = u32::try_from(self.outcomes.len()).expect("a batch's count is limited");
+        let position = u32::try_from(position).expect("a batch's count is limited");
         Some(Call {
             index: self.place.id.index,
             time_ms: self.place.time_ms,

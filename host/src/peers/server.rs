@@ -18,6 +18,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::FRAME_BYTES_MAX;
 use super::complaints::Complaints;
+use super::sessions;
 use crate::consensus;
 use crate::identity::Identity;
 use crate::submit::{Decided, Submitter, Undecided};
@@ -123,7 +124,8 @@ impl Peer for PeerService {
         if request.payload.len() > limits::REQUEST_BYTES_MAX {
             return Err(Status::failed_precondition("a request over the limit"));
         }
-        let command = Command { method: request.method, payload: request.payload };
+        let session = request.session.map(sessions::of_wire);
+        let command = Command { method: request.method, payload: request.payload, session };
         let hops_left = request.hops_left.min(limits::FORWARD_HOPS_MAX);
         let result = self.submitter.submit(command, hops_left).await;
         Ok(Response::new(v1::SubmitReply { result: Some(reply_of(result)) }))

@@ -109,7 +109,7 @@ impl UnaryService<Bytes> for Unary {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let calls = Arc::clone(&self.calls);
-        let command = Command { method: self.method.id, payload: request.into_inner() };
+        let command = Command::new(self.method.id, request.into_inner());
         let kind = self.method.kind;
         Box::pin(async move {
             match kind {

@@ -2,10 +2,16 @@
 
 use quorate_core::limits;
 use quorate_core::outcome::Rejection;
+use quorate_core::session::SessionError;
 use quorate_proto::v1;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
 use crate::submit::Undecided;
+
+/// Which call of which session a command is; and in a status, why the session did not have the
+/// command executed. A plugin may use the same codes for reasons of its own.
+pub const SESSION_KEY: &str = "quorate-session";
 
 /// The status of a rejection: part of the replicated outcome.
 pub fn of_rejection(rejection: &Rejection) -> v1::Status {
@@ -15,8 +21,13 @@ pub fn of_rejection(rejection: &Rejection) -> v1::Status {
                 code: *code,
                 message: cut(message, limits::STATUS_MESSAGE_BYTES_MAX),
                 details: details.clone(),
+                session: String::new(),
             };
         }
+        Rejection::Session(SessionError::Reused) => Code::InvalidArgument,
+        Rejection::Session(
+            SessionError::Expired | SessionError::NeverOpened | SessionError::Forgotten { .. },
+        ) => Code::FailedPrecondition,
         Rejection::Trap { .. } => Code::Internal,
         Rejection::Deadline => Code::DeadlineExceeded,
         Rejection::OutOfFuel | Rejection::OutOfMemory | Rejection::OverLimit { .. } => {
@@ -24,13 +35,33 @@ pub fn of_rejection(rejection: &Rejection) -> v1::Status {
         }
     };
     let message = cut(&rejection.to_string(), limits::STATUS_MESSAGE_BYTES_MAX);
-    v1::Status { code: code as u32, message, details: bytes::Bytes::new() }
+    let session = match rejection {
+        Rejection::Session(error) => session_error(*error).to_owned(),
+        _ => String::new(),
+    };
+    v1::Status { code: code as u32, message, details: bytes::Bytes::new(), session }
+}
+
+/// For a program.
+const fn session_error(error: SessionError) -> &'static str {
+    match error {
+        SessionError::Expired => "expired",
+        SessionError::NeverOpened => "never-opened",
+        SessionError::Forgotten { .. } => "forgotten",
+        SessionError::Reused => "reused",
+    }
 }
 
 /// The same as tonic has it.
 pub fn to_tonic(status: v1::Status) -> Status {
     let code = i32::try_from(status.code).map_or(Code::Unknown, Code::from_i32);
-    Status::with_details(code, status.message, status.details)
+    let mut metadata = MetadataMap::new();
+    if !status.session.is_empty()
+        && let Ok(error) = MetadataValue::try_from(status.session)
+    {
+        metadata.insert(SESSION_KEY, error);
+    }
+    Status::with_details_and_metadata(code, status.message, status.details, metadata)
 }
 
 /// The status of a command without an outcome.
@@ -73,8 +104,18 @@ mod tests {
         assert_eq!(code(Rejection::trap("x")), Code::Internal);
         assert_eq!(code(Rejection::OutOfFuel), Code::ResourceExhausted);
         assert_eq!(code(Rejection::OutOfMemory), Code::ResourceExhausted);
-        let over = Rejection::OverLimit { what: "a key", bytes: 2, bytes_max: 1 };
+        let over = Rejection::OverLimit { what: "a key".into(), bytes: 2, bytes_max: 1 };
         assert_eq!(code(over), Code::ResourceExhausted);
+        for (error, expected, word) in [
+            (SessionError::Expired, Code::FailedPrecondition, "expired"),
+            (SessionError::NeverOpened, Code::FailedPrecondition, "never-opened"),
+            (SessionError::Forgotten { floor: 3 }, Code::FailedPrecondition, "forgotten"),
+            (SessionError::Reused, Code::InvalidArgument, "reused"),
+        ] {
+            let status = to_tonic(of_rejection(&Rejection::Session(error)));
+            assert_eq!(status.code(), expected);
+            assert_eq!(status.metadata().get(SESSION_KEY).unwrap(), word);
+        }
         let own = Rejection::Status {
             code: 5,
             message: "no such account".to_owned(),
@@ -84,6 +125,7 @@ mod tests {
         assert_eq!(status.code(), Code::NotFound);
         assert_eq!(status.message(), "no such account");
         assert_eq!(status.details(), b"details");
+        assert!(status.metadata().get(SESSION_KEY).is_none(), "the plugin's own");
     }
 
     #[test]

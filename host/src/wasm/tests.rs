@@ -116,7 +116,11 @@ impl Bench {
         self.index += 1;
         let id = LogId { term: 1, index: self.index };
         let place = Place { group: GroupId(1), id, time_ms: 1_000 };
-        let run = Run::commands(self.state.snapshot(), place, commands.iter().map(of).collect());
+        let run = Run::commands(
+            self.state.snapshot(),
+            place,
+            commands.iter().map(of).enumerate().collect(),
+        );
         let (outcomes, writes) = self.program.run(run).expect("no fault of this node").into_parts();
         let meta = Meta { applied: id, ..Meta::default() };
         self.state.commit(writes.clone().into(), meta).unwrap();
@@ -147,7 +151,7 @@ fn call(import: u32, args: &[u32]) -> Vec<u8> {
 }
 
 fn of((method, payload): &(u32, &[u8])) -> Command {
-    Command { method: *method, payload: Bytes::copy_from_slice(payload) }
+    Command::new(*method, Bytes::copy_from_slice(payload))
 }
 
 #[track_caller]

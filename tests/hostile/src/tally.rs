@@ -88,7 +88,7 @@ pub struct Tally {
     rows: BTreeMap<Family, Row>,
     refusals: BTreeMap<String, u64>,
     traps: BTreeMap<&'static str, u64>,
-    too_large: BTreeMap<&'static str, u64>,
+    too_large: BTreeMap<String, u64>,
     /// Modules in which an import was seen to come back.
     returned: [u64; IMPORTS.len()],
     slowest: Option<(Duration, u64)>,
@@ -137,7 +137,7 @@ impl Tally {
                 *self.traps.entry(known.unwrap_or("another reason")).or_default() += 1;
             }
             Err(Rejection::OverLimit { what, .. }) => {
-                *self.too_large.entry(what).or_default() += 1;
+                *self.too_large.entry(what.to_string()).or_default() += 1;
             }
             _ => {}
         }
@@ -206,7 +206,7 @@ fn kind(outcome: &Outcome) -> usize {
         Ok(_) => 0,
         Err(Rejection::Status { .. }) => 1,
         // That a command has no deadline is checked where machines are compared.
-        Err(Rejection::Trap { .. } | Rejection::Deadline) => 2,
+        Err(Rejection::Trap { .. } | Rejection::Deadline | Rejection::Session(_)) => 2,
         Err(Rejection::OutOfFuel) => 3,
         Err(Rejection::OutOfMemory) => 4,
         Err(Rejection::OverLimit { .. }) => 5,

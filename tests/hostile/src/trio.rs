@@ -102,20 +102,25 @@ struct Member<'a> {
 impl<'a> Member<'a> {
     fn new(maker: Maker<'a>, prepares: bool, restarts: bool) -> Self {
         let state = Arc::new(MemoryState::new());
-        let machine = Machine::new(GROUP, maker(), Arc::clone(&state) as Arc<dyn StateStore>);
+        let machine = machine(maker, &state).expect("an empty state is sound");
         Self { maker, machine, state, prepares, restarts }
     }
 
     fn apply(&mut self, (id, payload): &Entry) -> Result<Vec<Outcome>, Fatal> {
         if self.restarts {
-            let state = Arc::clone(&self.state) as Arc<dyn StateStore>;
-            self.machine = Machine::new(GROUP, (self.maker)(), state);
+            self.machine = machine(self.maker, &self.state)?;
         }
         if self.prepares {
             self.machine.prepare()?;
         }
-        self.machine.apply(*id, payload.clone())
+        let decided = self.machine.apply(*id, payload.clone())?;
+        Ok(decided.into_iter().map(|(_, outcome)| outcome).collect())
     }
+}
+
+fn machine(maker: Maker<'_>, state: &Arc<MemoryState>) -> Result<Machine<Boxed>, Fatal> {
+    let state = Arc::clone(state) as Arc<dyn StateStore>;
+    Machine::new(GROUP, maker(), state)
 }
 
 /// Feeds the log to three machines and compares them after each entry. Each has its own maker.

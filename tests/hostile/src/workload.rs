@@ -70,7 +70,7 @@ fn command(random: &mut Random, methods: &[u32]) -> Command {
     } else {
         Bytes::from(random.bytes(len))
     };
-    Command { method, payload }
+    Command::new(method, payload)
 }
 
 #[cfg(test)]

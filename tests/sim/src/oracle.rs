@@ -180,10 +180,13 @@ fn voters(conf: &[u8]) -> Checked<Vec<RaftId>> {
     Ok(voters)
 }
 
-/// The digest of what a node decided for an entry.
-pub fn digest_of(state: u64, outcomes: &[quorate_core::outcome::Outcome]) -> u64 {
-    outcomes.iter().fold(state, |digest, outcome| match outcome {
-        Ok(reply) => mix_bytes(mix(digest, 1), reply),
-        Err(rejection) => mix_bytes(mix(digest, 2), rejection.to_string().as_bytes()),
+/// The digest of what a node decided for an entry, and of where it was decided first.
+pub fn digest_of(state: u64, decided: &[(LogId, quorate_core::outcome::Outcome)]) -> u64 {
+    decided.iter().fold(state, |digest, (id, outcome)| {
+        let digest = mix(digest, id.index);
+        match outcome {
+            Ok(reply) => mix_bytes(mix(digest, 1), reply),
+            Err(rejection) => mix_bytes(mix(digest, 2), rejection.to_string().as_bytes()),
+        }
     })
 }

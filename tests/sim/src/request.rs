@@ -229,7 +229,7 @@ impl Request {
             Self::Get(key) => (GET, GetRequest { key: key_bytes(*key) }.encode_to_vec()),
             Self::Script(script) | Self::Look(script) => (SCRIPT, script.encode_to_vec()),
         };
-        Command { method, payload: payload.into() }
+        Command::new(method, payload.into())
     }
 
     /// A command as the log has it; `None` if it is none of a client's.

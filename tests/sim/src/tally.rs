@@ -75,7 +75,7 @@ pub fn add_calls(tally: &mut Tally, calls: &[Call]) {
                 Rejection::Trap { .. } => TRAPPED,
                 Rejection::OutOfFuel => OUT_OF_FUEL,
                 Rejection::OverLimit { .. } => OVER_LIMIT,
-                Rejection::Deadline | Rejection::OutOfMemory => continue,
+                Rejection::Deadline | Rejection::OutOfMemory | Rejection::Session(_) => continue,
             },
             Outcome::Refused => REFUSED,
             Outcome::Unknown => UNKNOWN,

@@ -14,7 +14,7 @@ use crate::batch::Command;
 const NOW: Duration = Duration::ZERO;
 
 fn proposal(waiter: usize, bytes: usize) -> Proposal<usize> {
-    Proposal { command: Command { method: 1, payload: Bytes::from(vec![7; bytes]) }, waiter }
+    Proposal { command: Command::new(1, Bytes::from(vec![7; bytes])), waiter }
 }
 
 fn batcher(commands_max: usize, bytes_max: usize, linger_ms: u64) -> Batcher<usize> {

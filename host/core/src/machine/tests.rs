@@ -77,13 +77,19 @@ impl Program for Native {
 
 fn machine() -> (Machine<Native>, Arc<MemoryState>) {
     let state = Arc::new(MemoryState::new());
-    (Machine::new(GroupId(1), Native, Arc::clone(&state) as Arc<dyn StateStore>), state)
+    let store = Arc::clone(&state) as Arc<dyn StateStore>;
+    (Machine::new(GroupId(1), Native, store).unwrap(), state)
+}
+
+/// What an entry's commands decide, wherever that was.
+fn applied(machine: &mut Machine<Native>, id: LogId, payload: Payload) -> Vec<Outcome> {
+    machine.apply(id, payload).unwrap().into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn entry(time_ms: u64, commands: &[(u32, &'static str)]) -> Payload {
     let commands: Vec<_> = commands
         .iter()
-        .map(|(method, payload)| Command { method: *method, payload: Bytes::from(*payload) })
+        .map(|(method, payload)| Command::new(*method, Bytes::from(*payload)))
         .collect();
     Payload::Commands(encode(time_ms, commands.iter()))
 }
@@ -99,15 +105,11 @@ fn text(outcome: &Outcome) -> &str {
 #[test]
 fn a_call_that_fails_leaves_nothing_behind_and_its_neighbours_go_on() {
     let (mut machine, state) = machine();
-    let outcomes = machine
-        .apply(
-            at(1),
-            entry(
-                5,
-                &[(PUT, "kept"), (PUT_THEN_FAIL, "kept"), (PUT_THEN_FAIL, "new"), (PUT, "after")],
-            ),
-        )
-        .unwrap();
+    let outcomes = applied(
+        &mut machine,
+        at(1),
+        entry(5, &[(PUT, "kept"), (PUT_THEN_FAIL, "kept"), (PUT_THEN_FAIL, "new"), (PUT, "after")]),
+    );
     assert!(outcomes[0].is_ok() && outcomes[3].is_ok());
     assert_eq!(outcomes[1], Err(Rejection::trap("on purpose")));
     let view = state.snapshot();
@@ -120,24 +122,23 @@ fn a_call_that_fails_leaves_nothing_behind_and_its_neighbours_go_on() {
 fn calls_see_the_writes_of_those_before_them() {
     let (mut machine, _) = machine();
     machine.apply(at(1), entry(5, &[(PUT, "b"), (PUT, "d")])).unwrap();
-    let outcomes = machine
-        .apply(
-            at(2),
-            entry(
-                5,
-                &[
-                    (PUT, "a"),
-                    (PUT, "c"),
-                    (PUT, "e"),
-                    (COUNT, ""),
-                    (DELETE_RANGE, "b"),
-                    (COUNT, ""),
-                    (PUT, "d"),
-                    (COUNT, ""),
-                ],
-            ),
-        )
-        .unwrap();
+    let outcomes = applied(
+        &mut machine,
+        at(2),
+        entry(
+            5,
+            &[
+                (PUT, "a"),
+                (PUT, "c"),
+                (PUT, "e"),
+                (COUNT, ""),
+                (DELETE_RANGE, "b"),
+                (COUNT, ""),
+                (PUT, "d"),
+                (COUNT, ""),
+            ],
+        ),
+    );
     assert_eq!(text(&outcomes[3]), "a,b,c,d,e");
     assert_eq!(text(&outcomes[4]), "4");
     assert_eq!(text(&outcomes[5]), "a");
@@ -147,7 +148,7 @@ fn calls_see_the_writes_of_those_before_them() {
 #[test]
 fn what_is_over_a_limit_is_rejected_and_named() {
     let (mut machine, state) = machine();
-    let outcomes = machine.apply(at(1), entry(5, &[(PUT_TOO_LARGE, "k")])).unwrap();
+    let outcomes = applied(&mut machine, at(1), entry(5, &[(PUT_TOO_LARGE, "k")]));
     let error = outcomes[0].as_ref().unwrap_err().to_string();
     assert_eq!(error, "a value of 1048577 bytes is over the limit of 1048576 bytes");
     assert_eq!(state.snapshot().get(Space::Plugin, b"k").unwrap(), None);
@@ -161,13 +162,13 @@ fn an_entry_is_bounded_as_a_whole() {
     let names: Vec<&'static str> =
         (0..80).map(|i| Box::leak(format!("{i}").into_boxed_str()) as &'static str).collect();
     let puts: Vec<_> = names.iter().map(|name| (PUT_LARGEST, *name)).collect();
-    let outcomes = machine.apply(at(1), entry(5, &puts)).unwrap();
+    let outcomes = applied(&mut machine, at(1), entry(5, &puts));
     let kept = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert_eq!(kept, 63, "64 MiB, less the keys");
     let error = outcomes[63].as_ref().unwrap_err().to_string();
     assert!(error.starts_with("what a batch writes"), "{error}");
     let gets: Vec<_> = (0..80).map(|_| (GET, "0")).collect();
-    let outcomes = machine.apply(at(2), entry(5, &gets)).unwrap();
+    let outcomes = applied(&mut machine, at(2), entry(5, &gets));
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 64);
     let error = outcomes[64].as_ref().unwrap_err().to_string();
     assert!(error.starts_with("what a batch replies"), "{error}");
@@ -177,7 +178,7 @@ fn an_entry_is_bounded_as_a_whole() {
 fn time_never_falls() {
     let (mut machine, state) = machine();
     machine.apply(at(1), entry(500, &[(SHOW_CALL, "")])).unwrap();
-    let outcomes = machine.apply(at(2), entry(400, &[(PUT, "x"), (SHOW_CALL, "")])).unwrap();
+    let outcomes = applied(&mut machine, at(2), entry(400, &[(PUT, "x"), (SHOW_CALL, "")]));
     assert_eq!(text(&outcomes[1]), "2 500 1");
     assert_eq!(state.snapshot().meta().time_ms, 500);
 }
@@ -214,7 +215,7 @@ fn a_query_cannot_write() {
     let (mut machine, state) = machine();
     machine.apply(at(1), entry(5, &[(PUT, "a")])).unwrap();
     for method in [PUT, DELETE_RANGE] {
-        let query = Command { method, payload: Bytes::from_static(b"a") };
+        let query = Command::new(method, Bytes::from_static(b"a"));
         let run = Run::query(state.snapshot(), GroupId(1), query);
         let (outcomes, writes) = Native.run(run).unwrap().into_parts();
         assert_eq!(outcomes, [Err(Rejection::trap("a query tried to change the state"))]);
@@ -224,7 +225,7 @@ fn a_query_cannot_write() {
 
 #[test]
 fn commands_have_seeds_of_their_own() {
-    let commands = || vec![Command { method: 1, payload: Bytes::new() }; 100];
+    let commands = || (0..100).map(|n| (n, Command::new(1, Bytes::new()))).collect();
     let seeds = |index| {
         let view: Arc<dyn StateView> = MemoryState::new().snapshot();
         let place = Place { group: GroupId(1), id: at(index), time_ms: 0 };
@@ -257,8 +258,8 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
         let base = (0..next(8)).map(|_| (key(next(12)), Some(Bytes::from_static(b"base"))));
         state.commit(base.collect::<Writes>().into(), conformance::meta(1)).unwrap();
         let place = Place { group: GroupId(1), id: at(2), time_ms: 0 };
-        let command = Command { method: 1, payload: Bytes::new() };
-        let mut run = Run::commands(state.snapshot(), place, vec![command]);
+        let command = Command::new(1, Bytes::new());
+        let mut run = Run::commands(state.snapshot(), place, vec![(0, command)]);
         run.next_call().unwrap();
         for _ in 0..next(8) {
             if next(2) == 0 {

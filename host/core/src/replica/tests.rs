@@ -138,7 +138,7 @@ impl Group {
 
     fn propose(&mut self, id: RaftId, waiter: Waiter) {
         let payload = Bytes::from(waiter.to_le_bytes().to_vec());
-        let proposal = Proposal { command: Command { method: 1, payload }, waiter };
+        let proposal = Proposal { command: Command::new(1, payload), waiter };
         self.handle(id, Event::Intake { batch: Batch { proposals: vec![proposal] }, time_ms: 1 });
     }
 
@@ -415,7 +415,7 @@ fn catching_up_sends_no_message_over_its_limit() {
     group.cut_off.insert(behind);
     for waiter in 0..30 {
         let payload = Bytes::from(vec![7; limits::RAFT_MESSAGE_BYTES_MAX / 2]);
-        let proposal = Proposal { command: Command { method: 1, payload }, waiter };
+        let proposal = Proposal { command: Command::new(1, payload), waiter };
         let batch = Batch { proposals: vec![proposal] };
         group.handle(leader, Event::Intake { batch, time_ms: 1 });
         group.settle();

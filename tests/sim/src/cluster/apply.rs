@@ -41,18 +41,18 @@ impl Cluster {
         let fatal = |fatal: Fatal| {
             Violation::new("apply goes on", format!("node {number}, entry {id}: {fatal}"))
         };
-        let outcomes = process.machine.apply(id, payload).map_err(fatal)?;
+        let decided = process.machine.apply(id, payload).map_err(fatal)?;
         process.machine.prepare().map_err(fatal)?;
-        let digest = digest_of(node.state.last_commit(), &outcomes);
-        let is_complete = waiters.is_empty() || waiters.len() == outcomes.len();
+        let digest = digest_of(node.state.last_commit(), &decided);
+        let is_complete = waiters.is_empty() || waiters.len() == decided.len();
         ensure(is_complete, "every waiter has its outcome", || {
-            format!("entry {id}: {} waiters, {} outcomes", waiters.len(), outcomes.len())
+            format!("entry {id}: {} waiters, {} outcomes", waiters.len(), decided.len())
         })?;
         self.oracle.applied(process.member, id.index, digest)?;
         self.trace.note((self.now, number), "applies", [id.index, digest], || {
-            format!("{id}, {} commands", outcomes.len())
+            format!("{id}, {} commands", decided.len())
         });
-        Ok(Decision { id, answers: waiters.into_iter().zip(outcomes).collect() })
+        Ok(Decision { id, answers: waiters.into_iter().zip(decided).collect() })
     }
 
     pub(super) fn decided(&mut self, number: u32, decision: Decision) -> Checked {
@@ -65,8 +65,8 @@ impl Cluster {
         if is_new {
             self.ledger.progress(number);
         }
-        for (waiter, outcome) in decision.answers {
-            self.answer(number, waiter, Told::Decided(decision.id, outcome))?;
+        for (waiter, (id, outcome)) in decision.answers {
+            self.answer(number, waiter, Told::Decided(id, outcome))?;
         }
         self.pump(number)
     }

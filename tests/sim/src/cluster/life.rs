@@ -55,7 +55,11 @@ impl Cluster {
         };
         let node = self.node(number);
         let state = Arc::clone(&node.state) as Arc<dyn StateStore>;
-        let machine = Machine::new(GROUP, program, state);
+        let machine = match Machine::new(GROUP, program, state) {
+            Ok(machine) => machine,
+            Err(fatal) => return self.not_started(number, &fatal),
+        };
+        let node = self.node(number);
         let member = node.member();
         node.process = Some(Process::new(replica, Batcher::new(batcher), machine, member));
         let phase = node.rng.u64(1..TICK);
@@ -284,8 +288,8 @@ impl Cluster {
                 process.committed.pop_front().or_else(|| process.parked.pop_front())
         {
             let decision = self.decide(number, committed)?;
-            for (waiter, outcome) in decision.answers {
-                self.answer(number, waiter, Told::Decided(decision.id, outcome))?;
+            for (waiter, (id, outcome)) in decision.answers {
+                self.answer(number, waiter, Told::Decided(id, outcome))?;
             }
         }
         self.trace.note((now, number), "stopped", [0, 0], String::new);

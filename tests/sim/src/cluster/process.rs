@@ -125,7 +125,8 @@ impl fmt::Debug for Query {
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) id: LogId,
-    pub(crate) answers: Vec<(Token, Outcome)>,
+    /// Where each was decided: there, or earlier when it is a duplicate.
+    pub(crate) answers: Vec<(Token, (LogId, Outcome))>,
 }
 
 /// A running process.
