@@ -14,7 +14,9 @@ use quorate_core::id::{NodeId, RaftId};
 use quorate_core::limits;
 use quorate_core::log::LogStore;
 use quorate_core::outcome::Fatal;
-use quorate_core::replica::{Admission, Committed, Event, Outbox, Refusal, Replica, Status};
+use quorate_core::replica::{
+    Admission, Committed, Contacts, Event, Outbox, Refusal, Replica, Status,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -155,7 +157,10 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
     fn take_request(&mut self, request: Request) {
         match request {
             // Who asked may have gone; it asks again.
-            Request::Admit(member, reply) => drop(reply.send(self.replica.admit(member))),
+            Request::Admit(member, reply) => {
+                let admission = self.replica.admit(member, &Contacts::new());
+                let _gone = reply.send(admission).is_err();
+            }
             Request::Unreachable(member) => self.replica.handle(Event::Unreachable(member)),
         }
     }

@@ -67,6 +67,14 @@ crate::named! {
         RejectionForgotten = "rejection-forgotten",
         /// The session that was opened first expires, however recently it was used.
         OldestExpires = "oldest-expires",
+        /// A member is listened to whatever data folder it comes with.
+        WipedTrusted = "wiped-trusted",
+        /// A change of members that is half done is never finished.
+        JointKept = "joint-kept",
+        /// A learner gets a vote however far behind it is.
+        PromotedBehind = "promoted-behind",
+        /// A leader reckons with new members before the change is committed.
+        MembersEarly = "members-early",
     }
 }
 

@@ -33,6 +33,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod machine;
+pub mod members;
 mod named;
 pub mod outcome;
 pub mod replica;

@@ -94,6 +94,16 @@ pub const QUERIES_RUNNING_MAX: usize = 32;
 pub const FORWARD_HOPS_MAX: u32 = 3;
 /// Voters of one group.
 pub const VOTERS_MAX: usize = 7;
+/// Members of one group that follow without a vote.
+pub const LEARNERS_MAX: usize = 8;
+/// Nodes that a group remembers, those that were removed included.
+pub const SEATS_MAX: usize = 256;
+/// The address of a node.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// How far behind a learner may be to get a vote: a fraction of a second of a busy group.
+pub const CATCH_UP_ENTRIES_MAX: u64 = 64;
+/// Members whose data folder a node remembers.
+pub const ACQUAINTANCES_MAX: usize = 1024;
 
 /// A full batch must fit its entry, else it could be proposed but never decoded.
 const _: () =

@@ -17,6 +17,7 @@
 //! is never cut, so a snapshot message is a broken invariant.
 
 mod adapter;
+mod change;
 mod contract;
 mod marks;
 mod members;
@@ -24,10 +25,12 @@ mod propose;
 mod reads;
 mod waiters;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{EntryType, Message, MessageType};
-use raft::prelude::{ConfChangeV2, Entry};
+use raft::prelude::Entry;
 use raft::{RawNode, StateRole};
 
 use crate::batch::Payload;
@@ -35,12 +38,14 @@ use crate::canary::{self, Canary};
 use crate::id::{LogId, NodeId, RaftId};
 use crate::limits;
 use crate::log::{HardState, LogStore, Persist};
+use crate::members::Seat;
 use crate::outcome::Fatal;
 
 use adapter::Adapter;
 use reads::Reads;
 use waiters::{Verdict, Waiters};
 
+pub use change::{Change, ChangeRefusal, Contact, Contacts};
 pub use contract::{Bounds, Committed, Event, Outbox, Recovered, Refusal, ReplicaConfig, Status};
 pub use marks::{Mark, Marks};
 pub use members::Admission;
@@ -59,13 +64,22 @@ pub struct Replica<L: LogStore, W, R> {
     handed_out: u64,
     term_seen: u64,
     leader_seen: u64,
+    /// What is known of nodes, as of `handed_out`.
+    seats: BTreeMap<NodeId, Seat>,
+    members_version: u64,
+    /// Ticks so far, and at which of them each member was last heard.
+    ticks: u64,
+    heard: BTreeMap<u64, u64>,
 }
 
 impl<L: LogStore, W, R> Replica<L, W, R> {
     /// Starts a member from its log and from what its state machine knows. Checks that the two
     /// belong together: a log that lost what was applied must not vote.
     pub fn new(config: ReplicaConfig, log: L, recovered: &Recovered) -> Result<Self, Fatal> {
-        let adapter = Adapter::recover(log, &config, recovered)?;
+        let members = adapter::members(recovered, &config)?;
+        let conf = members::conf_of(&members);
+        let seats = members.seats;
+        let adapter = Adapter::recover(log, conf, recovered)?;
         let bounds = config.bounds;
         let raft_config = raft::Config {
             id: config.id.get(),
@@ -95,6 +109,10 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             handed_out: recovered.applied.index,
             term_seen: 0,
             leader_seen: 0,
+            seats,
+            members_version: 1,
+            ticks: 0,
+            heard: BTreeMap::new(),
             config,
         };
         if replica.raw.store().has_recovered_commit() {
@@ -158,6 +176,8 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
 
     fn tick(&mut self) {
         self.raw.tick();
+        self.ticks += 1;
+        self.leave_joint();
         let expired = self.reads.tick(&mut self.marks);
         if !expired.is_empty() {
             self.marks.hit(Mark::ReadExpired);
@@ -185,6 +205,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         } else if is_refused {
             self.marks.hit(Mark::AppendNotTaken);
         } else {
+            if self.raw.raft.prs().get(message.from).is_some() {
+                self.heard.insert(message.from, self.ticks);
+            }
             // Refused messages (of an old term, from a stranger) have no further effect.
             let _ = self.raw.step(message).ok();
         }
@@ -333,16 +356,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         match entry.get_entry_type() {
             EntryType::EntryNormal if entry.data.is_empty() => Ok(Payload::Empty),
             EntryType::EntryNormal => Ok(Payload::Commands(entry.data)),
-            EntryType::EntryConfChangeV2 => {
-                let change = ConfChangeV2::parse_from_carllerche_bytes(&entry.data)
-                    .map_err(|error| Fatal::new("decoding a membership change", error.into()))?;
-                // Refused by all members alike, since all have the same members here.
-                let Ok(conf) = self.raw.apply_conf_change(&change) else {
-                    return Ok(Payload::Empty);
-                };
-                self.marks.hit(Mark::MembersChanged);
-                Ok(Payload::Members(adapter::encode_conf(conf)))
-            }
+            EntryType::EntryConfChangeV2 => self.members_changed(&entry.data),
             EntryType::EntryConfChange => {
                 Err(Fatal::msg("a membership change of a kind that no version proposes"))
             }

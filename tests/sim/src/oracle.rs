@@ -6,7 +6,7 @@ use std::fmt;
 
 use quorate_core::batch::Payload;
 use quorate_core::id::{LogId, RaftId};
-use raft::eraftpb::ConfState;
+use quorate_core::members::Members;
 
 use crate::disk::Written;
 use crate::trace::{mix, mix_bytes};
@@ -172,12 +172,10 @@ impl Oracle {
 }
 
 fn voters(conf: &[u8]) -> Checked<Vec<RaftId>> {
-    use protobuf::Message as _;
     let broken = |_| Violation::new("members decode", format!("{conf:?}"));
-    let conf = ConfState::parse_from_bytes(conf).map_err(broken)?;
-    let voters: Vec<_> = conf.voters.iter().filter_map(|id| RaftId::from_u64(*id)).collect();
-    ensure(!voters.is_empty(), "a group has voters", || format!("{conf:?}"))?;
-    Ok(voters)
+    let members = Members::decode(conf).map_err(broken)?;
+    ensure(!members.voters.is_empty(), "a group has voters", || format!("{members:?}"))?;
+    Ok(members.voters)
 }
 
 /// The digest of what a node decided for an entry, and of where it was decided first.

@@ -151,6 +151,7 @@ fn bounds(rng: &mut fastrand::Rng) -> Bounds {
         uncommitted_bytes_max: (*pick(rng, &[all.uncommitted_bytes_max, 4_000, 600]))
             .max(message_bytes_max),
         reads_waiting_max: *pick(rng, &[all.reads_waiting_max, 3]),
+        ..all
     }
 }
 

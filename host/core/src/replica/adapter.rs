@@ -1,12 +1,11 @@
 //! A [`LogStore`] as the raft crate wants to see it.
 
-use bytes::Bytes;
-use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::{Recovered, ReplicaConfig};
 use crate::log::{LogStore, Persist};
+use crate::members::Members;
 use crate::outcome::Fatal;
 
 /// The log, and the members as of the applied index.
@@ -21,7 +20,7 @@ impl<L: LogStore> Adapter<L> {
     /// commit index that is older than what was applied.
     pub(super) fn recover(
         mut log: L,
-        config: &ReplicaConfig,
+        conf: ConfState,
         recovered: &Recovered,
     ) -> Result<Self, Fatal> {
         let applied = recovered.applied;
@@ -52,7 +51,6 @@ impl<L: LogStore> Adapter<L> {
             hard_state.commit = applied.index;
             log.persist(Persist { hard_state: Some(&hard_state), entries: &[], must_sync: true })?;
         }
-        let conf = decode_conf(&recovered.conf, config)?;
         Ok(Self { log, conf, recovered_commit })
     }
 
@@ -70,24 +68,13 @@ impl<L: LogStore> Adapter<L> {
     }
 }
 
-fn decode_conf(conf: &Bytes, config: &ReplicaConfig) -> Result<ConfState, Fatal> {
-    if conf.is_empty() {
-        let mut founders = ConfState::default();
-        founders.set_voters(config.founders.iter().map(|founder| founder.get()).collect());
-        return Ok(founders);
+/// The members as a state knows them; the founders where it has applied no change of them.
+pub(super) fn members(recovered: &Recovered, config: &ReplicaConfig) -> Result<Members, Fatal> {
+    if recovered.conf.is_empty() {
+        return Ok(Members::founded(&config.founders));
     }
-    ConfState::parse_from_bytes(conf)
-        .map_err(|error| Fatal::new("decoding the group's members", error.into()))
-}
-
-/// Members in one order on all nodes: raft keeps them in a hash table, whose order is that of their
-/// coming and, after a restart, another. What is in the replicated state must be equal.
-pub(super) fn encode_conf(mut conf: ConfState) -> Bytes {
-    conf.voters.sort_unstable();
-    conf.learners.sort_unstable();
-    conf.voters_outgoing.sort_unstable();
-    conf.learners_next.sort_unstable();
-    conf.write_to_bytes().expect("a conf state always encodes").into()
+    Members::decode(&recovered.conf)
+        .map_err(|error| Fatal::new("starting from a state", error.into()))
 }
 
 fn storage_error(fatal: Fatal) -> raft::Error {
@@ -127,23 +114,5 @@ impl<L: LogStore> Storage for Adapter<L> {
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         // Never asked for: every follower can be served from index 1 on.
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Found by the simulator: a member that had restarted wrote the same members in another order.
-    #[test]
-    fn members_are_encoded_in_one_order() {
-        let conf = |voters: &[u64], learners: &[u64]| {
-            let mut conf = ConfState::default();
-            conf.set_voters(voters.to_vec());
-            conf.set_learners(learners.to_vec());
-            encode_conf(conf)
-        };
-        assert_eq!(conf(&[3, 1, 2], &[9, 7]), conf(&[1, 2, 3], &[7, 9]));
-        assert_ne!(conf(&[1, 2], &[3]), conf(&[1, 2, 3], &[]));
     }
 }

@@ -33,6 +33,8 @@ pub struct Bounds {
     pub uncommitted_bytes_max: usize,
     /// See [`limits::READS_WAITING_MAX`].
     pub reads_waiting_max: usize,
+    /// See [`limits::CATCH_UP_ENTRIES_MAX`].
+    pub catch_up_entries_max: u64,
 }
 
 impl Default for Bounds {
@@ -43,6 +45,7 @@ impl Default for Bounds {
             committed_bytes_per_ready_max: limits::COMMITTED_BYTES_PER_READY_MAX,
             uncommitted_bytes_max: limits::UNCOMMITTED_BYTES_MAX,
             reads_waiting_max: limits::READS_WAITING_MAX,
+            catch_up_entries_max: limits::CATCH_UP_ENTRIES_MAX,
         }
     }
 }

@@ -40,6 +40,14 @@ crate::named! {
         MembersChanged = "members changed",
         /// A member was not admitted.
         AdmissionRefused = "admission refused",
+        /// A change that an operator asked for was refused.
+        ChangeRefused = "change of members refused",
+        /// Old and new voters must both agree.
+        JointEntered = "joint configuration entered",
+        /// A leader has proposed to leave it.
+        JointLeft = "joint configuration left",
+        /// A leader was removed, and leads no more.
+        RemovedLeaderStepsDown = "removed leader steps down",
     }
 }
 

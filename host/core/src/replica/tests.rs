@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+mod change;
+
 use super::*;
 use crate::batch::Batch;
 use crate::batch::{Command, Proposal};
@@ -389,7 +391,7 @@ fn a_node_that_lost_its_log_is_admitted_as_a_new_member() {
     let reborn = RaftId::new(lost.node(), 1);
     group.members.insert(reborn, start(reborn, 3, MemoryLog::new()));
     let mut asked = 0;
-    while group.at(leader).replica.admit(reborn) != Admission::Admitted {
+    while group.at(leader).replica.admit(reborn, &Contacts::new()) != Admission::Admitted {
         asked += 1;
         assert!(asked < 20, "not admitted after 20 requests");
         group.tick(2);
@@ -398,7 +400,7 @@ fn a_node_that_lost_its_log_is_admitted_as_a_new_member() {
     assert!(group.at(reborn).replica.status().votes);
     assert_eq!(group.commands(reborn), group.commands(leader));
     // The old incarnation may not come back, and the new one carries a majority.
-    assert_eq!(group.at(leader).replica.admit(lost), Admission::Refused);
+    assert_eq!(group.at(leader).replica.admit(lost, &Contacts::new()), Admission::Refused);
     let third = (1..=3).map(member).find(|id| *id != leader && *id != lost).unwrap();
     group.cut_off.insert(third);
     group.propose(leader, 99);
@@ -455,5 +457,5 @@ fn messages_that_nobody_sends_are_ignored() {
 fn a_stranger_is_not_admitted() {
     let mut group = Group::new(3);
     let leader = group.elect();
-    assert_eq!(group.at(leader).replica.admit(member(9)), Admission::Refused);
+    assert_eq!(group.at(leader).replica.admit(member(9), &Contacts::new()), Admission::Refused);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use quorate_core::batch::Payload;
 use quorate_core::batcher::Poll;
 use quorate_core::id::RaftId;
-use quorate_core::replica::{Admission, Committed, Event as ReplicaEvent, Refusal};
+use quorate_core::replica::{Admission, Committed, Contacts, Event as ReplicaEvent, Refusal};
 
 use super::process::{Effect, Packet, Process, Recorder, Token, Told};
 use super::{Cluster, Event, INBOX_MAX, TICK};
@@ -452,7 +452,7 @@ impl Process {
                     any = true;
                 }
                 Packet::Admit(member) => {
-                    let admission: Admission = self.replica.admit(member);
+                    let admission: Admission = self.replica.admit(member, &Contacts::new());
                     any |= admission == Admission::UnderWay;
                 }
                 // Those have been taken by `take_calls`.
