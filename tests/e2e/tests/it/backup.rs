@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_e2e::binary::{Ran, quorate, run, run_command};
 use quorate_e2e::cluster::{Cluster, Log};
@@ -12,12 +12,13 @@ use quorate_e2e::disk::Disks;
 use quorate_e2e::kv::Kv;
 use quorate_e2e::ledger::{Ledger, Load};
 use quorate_e2e::process::{Process, Signal};
-use quorate_e2e::{turn, wait};
+use quorate_e2e::{is_full, note, turn, turn_alone, wait};
 use serde_json::Value;
 
 /// A value that fills a chunk and does not compress.
 const LARGE_BYTES: usize = 512 * 1024;
 const LARGE_VALUES: usize = 48;
+const MEGABYTE: usize = 1_000_000;
 const END_MAX: Duration = Duration::from_secs(30);
 
 fn save_command(address: &str, file: &Path) -> Command {
@@ -182,4 +183,62 @@ async fn a_disk_that_is_full_takes_no_half_file() {
     let mut list = Command::new("ls");
     list.arg("-A").arg(folder.path());
     assert_eq!(run_command(disks.within(&list)).out, "", "something is left");
+}
+
+/// The most memory that a process has had at once, in MiB; `None` when it has ended.
+fn peak_mebibytes(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().unwrap() / 1024)
+}
+
+/// Many texts as programs write them, in large values.
+async fn put_texts(kv: &Kv, megabytes: usize) {
+    let text = |number: usize| {
+        let user = number.wrapping_mul(2_654_435_761) % 1_000_003;
+        let day = number % 28 + 1;
+        format!(
+            "{{\"id\":{number},\"user\":\"user-{user}\",\"mail\":\"u{user}@example.com\",\
+             \"active\":{},\"updated\":\"2026-11-{day:02}T10:00:00Z\",\"sum\":{user}.{day:02}}}",
+            number.is_multiple_of(3)
+        )
+    };
+    for megabyte in 0..megabytes {
+        let begin = megabyte * 8_000;
+        let mut value: String = (begin..begin + 8_000).map(text).collect();
+        value.truncate(MEGABYTE);
+        kv.put(format!("texts {megabyte:06}"), value).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_state_is_saved_in_little_memory() {
+    let _turn = turn_alone().await;
+    let megabytes = if is_full() { 1_000 } else { 100 };
+    let cluster = Cluster::start(1, Log::RocksDb);
+    cluster.kv(1).put_eventually("key", "value").await;
+    put_texts(&cluster.kv(1), megabytes).await;
+    let folder = tempfile::tempdir().unwrap();
+    let node = cluster.process(1).id();
+    let node_before = peak_mebibytes(node).unwrap();
+
+    let begun = Instant::now();
+    let process =
+        Process::start("a save", save_command(cluster.address(1), &folder.path().join("saved")));
+    let mut peak = 0;
+    while let Some(now) = peak_mebibytes(process.id()) {
+        peak = now;
+    }
+    let saved = report(&process.finish(END_MAX));
+    let took = begun.elapsed();
+    let node_more = peak_mebibytes(node).unwrap() - node_before;
+    note(format_args!(
+        "{megabytes} MB in {took:?}, {} MB/s, to {} bytes; at most {peak} MiB of memory, and \
+         {node_more} MiB more than before in the node",
+        1000 * megabytes as u128 / took.as_millis(),
+        saved["bytes"],
+    ));
+    assert!(peak < 64, "{peak} MiB");
+    // The cache of blocks fills up to its 64 MiB.
+    assert!(node_more < 128, "{node_more} MiB");
 }
