@@ -160,7 +160,8 @@ async fn errors(kv: &mut Kv) -> anyhow::Result<()> {
 
 /// A query may always be sent again. A command that ends with `UNAVAILABLE` may have been executed,
 /// unless the message says that it was not: send it again only when twice does no harm, as for a
-/// `Put` of the same value, but not for `increment`, which would count twice.
+/// `Put` of the same value, but not for `increment`, which would count twice. Or give it a session,
+/// as `retry.rs` does.
 async fn get(kv: &mut Kv, key: &str) -> Result<Option<KeyValue>, Status> {
     let mut tries = 1;
     loop {

@@ -2,13 +2,19 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+use protox::prost::Message as _;
+
+const FILES: [&str; 6] = [
     "quorate/v1/options.proto",
     "quorate/v1/plugin.proto",
     "quorate/v1/peer.proto",
     "quorate/v1/admin.proto",
     "quorate/v1/snapshot.proto",
+    "quorate/v1/sessions.proto",
 ];
+
+/// What clients find beside the plugin's own service, and may ask about by reflection.
+const PUBLIC: [&str; 2] = ["quorate/v1/admin.proto", "quorate/v1/sessions.proto"];
 
 /// What nodes say to each other.
 const PEER: &str = "quorate/v1/peer.proto";
@@ -26,6 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         descriptors
     };
+    let public = protox::compile(PUBLIC, ["."])?;
+    std::fs::write(out.join("public.binpb"), public.encode_to_vec())?;
     builder().compile_fds(services_of(|file| file != PEER))?;
     // What nodes say to each other is under a checksum: the same messages, another codec.
     let folder = out.join("peer");

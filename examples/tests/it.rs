@@ -20,6 +20,14 @@ fn a_cluster_goes_on_without_its_leader() {
 }
 
 #[test]
+fn a_client_that_retries_is_served_once_a_call() {
+    let out = output(env!("CARGO_BIN_EXE_retry"));
+    assert!(out.contains("put 50 times: version 50\n"), "{out}");
+    assert!(out.contains("the last one again: decided at entry "), "{out}");
+    assert!(out.ends_with("; version 50\ndone\n"), "{out}");
+}
+
+#[test]
 fn a_client_meets_replies_and_refusals() {
     let out = output(env!("CARGO_BIN_EXE_client"));
     assert!(out.contains("example/count is now 3\n"), "{out}");

@@ -9,5 +9,6 @@ pub mod codec;
 pub mod query;
 pub mod server;
 pub mod service;
+mod sessions;
 pub mod status;
 pub mod stream;

@@ -1,7 +1,8 @@
 //! The way of a command to its leader: here, or on another node.
 //!
 //! A command that was surely not proposed is tried again until its deadline, so that callers do not
-//! see an election. One whose fate is unknown is never tried again: it may have been executed.
+//! see an election. One whose fate is unknown is tried again if it has a session, which has it
+//! executed once however often it is proposed; else never, as it may have been executed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,25 @@ pub enum Undecided {
     Unknown,
 }
 
+impl Undecided {
+    /// The same of a command that an earlier try may have proposed.
+    fn after(self, was_proposed: bool) -> Self {
+        if was_proposed { Self::Unknown } else { self }
+    }
+}
+
+/// Resolves when another node leads than the one that was asked.
+async fn another_leads(status: &mut watch::Receiver<Status>, asked: Option<NodeId>) {
+    let led = status.wait_for(|status| {
+        let leader = leader_of(status);
+        leader.is_some() && leader != asked
+    });
+    if led.await.is_err() {
+        // Consensus has ended; the try ends by itself.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Finds the leader for commands. Holds no strong sender of the submit channel: the node alone
 /// does, so that dropping it stops the batcher however many callers there are.
 #[derive(Clone, Debug)]
@@ -84,30 +104,55 @@ impl Submitter {
         let deadline = Instant::now() + COMMAND_WAIT_MAX - margin;
         let mut status = self.status.clone();
         let mut serving = self.serving.clone();
+        let is_repeatable = command.session.is_some();
+        // What was proposed once may be executed, whatever becomes of later tries.
+        let mut was_proposed = false;
         loop {
             let leader = leader_of(&status.borrow_and_update());
-            let tried = match leader {
-                Some(leader) if leader == self.node => {
-                    self.try_here(command.clone(), deadline).await
+            let trying = self.try_once(leader, &command, hops_left, deadline);
+            let tried = tokio::select! {
+                biased;
+                tried = trying => tried,
+                // Nobody need wait for a leader that is gone, if it does no harm to ask the next.
+                () = another_leads(&mut status, leader), if is_repeatable => {
+                    Try::Failed(Undecided::Unknown)
                 }
-                Some(leader) if hops_left > 0 => {
-                    self.try_there(leader, &command, hops_left - 1, deadline).await
-                }
-                Some(_) | None => Try::Again(Undecided::NoLeader),
             };
             let undecided = match tried {
                 Try::Decided(decided) => return Ok(decided),
-                Try::Failed(undecided) => return Err(undecided),
+                Try::Failed(Undecided::Unknown) if is_repeatable => {
+                    was_proposed = true;
+                    Undecided::Unknown
+                }
+                Try::Failed(undecided) => return Err(undecided.after(was_proposed)),
                 Try::Again(undecided) => undecided,
             };
             if was_handed_on || Instant::now() >= deadline {
-                return Err(undecided);
+                return Err(undecided.after(was_proposed));
             }
             tokio::select! {
                 Ok(()) = status.changed() => {}
                 () = tokio::time::sleep(RETRY_PAUSE) => {}
-                Err(_) = serving.changed() => return Err(Undecided::Stopping),
+                Err(_) = serving.changed() => {
+                    return Err(Undecided::Stopping.after(was_proposed));
+                }
             }
+        }
+    }
+
+    async fn try_once(
+        &self,
+        leader: Option<NodeId>,
+        command: &Command,
+        hops_left: u32,
+        deadline: Instant,
+    ) -> Try {
+        match leader {
+            Some(leader) if leader == self.node => self.try_here(command.clone(), deadline).await,
+            Some(leader) if hops_left > 0 => {
+                self.try_there(leader, command, hops_left - 1, deadline).await
+            }
+            Some(_) | None => Try::Again(Undecided::NoLeader),
         }
     }
 

@@ -11,5 +11,9 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/peer/quorate.v1.rs"));
 }
 
+/// The services that clients find beside the plugin's own, as a serialized
+/// `google.protobuf.FileDescriptorSet`.
+pub const PUBLIC_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public.binpb"));
+
 /// The text of `quorate/v1/options.proto`, for tools that compile a plugin's `.proto`.
 pub const OPTIONS_PROTO: &str = include_str!("../quorate/v1/options.proto");

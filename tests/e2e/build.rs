@@ -1,8 +1,8 @@
-//! Generates a client from the key-value plugin's `.proto`, as any user would.
+//! Generates clients from the `.proto` of the key-value plugin and of sessions, as any user would.
 
 use std::error::Error;
 
-const SERVICE: &str = "kv/v1/kv.proto";
+const SERVICES: [&str; 2] = ["kv/v1/kv.proto", "quorate/v1/sessions.proto"];
 const FOLDERS: [&str; 2] = ["../../plugins/kv/proto", "../../proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -12,6 +12,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_server(false)
         .bytes(".")
-        .compile_fds(protox::compile([SERVICE], FOLDERS)?)?;
+        .compile_fds(protox::compile(SERVICES, FOLDERS)?)?;
     Ok(())
 }

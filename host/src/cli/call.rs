@@ -15,7 +15,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{Failure, complain, say, usage};
 use crate::rpc::codec::BytesCodec;
+use crate::rpc::status::SESSION_KEY;
 use quorate_core::limits;
+use quorate_core::session::SessionCall;
 
 const CALL_WAIT_MAX: Duration = Duration::from_secs(15);
 /// Between two questions whether the node is still there, and for its answer.
@@ -32,6 +34,10 @@ pub(super) struct Arguments {
     /// The request in protobuf's JSON; "-" reads it from standard input
     #[arg(value_name = "JSON", default_value = "{}")]
     request: String,
+    /// Make it a call of a session, which quorate.v1.Sessions/Open gives: a command that is sent
+    /// again under the same number is executed once
+    #[arg(long, value_name = "SESSION/NUMBER[/FLOOR]")]
+    session: Option<SessionCall>,
     /// Bytes are text, here and in the reply, instead of base64
     #[arg(long)]
     text: bool,
@@ -67,6 +73,10 @@ async fn call(arguments: &Arguments) -> Result<(), Failure> {
     let path = path.parse().map_err(|_| usage(format_args!("{path} is not a path")))?;
     let mut request = tonic::Request::new(request);
     request.set_timeout(CALL_WAIT_MAX);
+    if let Some(session) = arguments.session {
+        let session = session.to_string().parse().context("a session is plain text")?;
+        request.metadata_mut().insert(SESSION_KEY, session);
+    }
     let reply = grpc.unary(request, path, BytesCodec).await.map_err(|status| failed(&status))?;
     if arguments.verbose {
         print_metadata(reply.metadata());

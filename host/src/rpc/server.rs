@@ -47,10 +47,12 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
     let mut routes = Routes::builder();
     routes.add_service(health_service);
     routes.add_service(admin.into_server());
+    routes.add_service(plugin.sessions().into_server());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(&module.manifest().descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(quorate_proto::PUBLIC_DESCRIPTORS)
     };
     routes.add_service(reflection().build_v1().context("building reflection v1")?);
     routes.add_service(reflection().build_v1alpha().context("building reflection v1alpha")?);

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::codec::BytesCodec;
 use super::query::Queries;
+use super::sessions::{self, SessionsService};
 use super::status;
 use crate::submit::Submitter;
 use crate::wasm::{Method, Module};
@@ -52,6 +53,11 @@ impl PluginService {
         let methods = module.manifest().methods();
         let methods = methods.map(|method| (method.path.clone(), method.clone())).collect();
         Self { calls: Arc::new(Calls { node, methods, submitter, queries }) }
+    }
+
+    /// What opens sessions for its commands.
+    pub(super) fn sessions(&self) -> SessionsService {
+        SessionsService { submitter: self.calls.submitter.clone() }
     }
 }
 
@@ -109,26 +115,41 @@ impl UnaryService<Bytes> for Unary {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let calls = Arc::clone(&self.calls);
-        let command = Command::new(self.method.id, request.into_inner());
+        let (metadata, _, payload) = request.into_parts();
+        let command = Command::new(self.method.id, payload);
         let kind = self.method.kind;
         Box::pin(async move {
             match kind {
-                Kind::Command => calls.command(command).await,
+                Kind::Command => {
+                    let session = sessions::of_metadata(&metadata)
+                        .map_err(|status| calls.with_node(status))?;
+                    self::command(&calls.submitter, Command { session, ..command }).await
+                }
+                // A query may always be sent again: it needs no session.
                 Kind::Query => calls.query(command).await,
             }
         })
     }
 }
 
-impl Calls {
-    async fn command(&self, command: Command) -> Result<Response<Bytes>, Status> {
-        let submitted = self.submitter.submit(command, limits::FORWARD_HOPS_MAX).await;
-        let decided =
-            submitted.map_err(|undecided| self.with_node(status::of_undecided(undecided)))?;
-        let outcome = decided.outcome.map_err(status::to_tonic);
-        with_place(outcome, decided.id, decided.node)
-    }
+/// Has a command decided, wherever its leader is.
+pub(super) async fn command(
+    submitter: &Submitter,
+    command: Command,
+) -> Result<Response<Bytes>, Status> {
+    let result = submitter.submit(command, limits::FORWARD_HOPS_MAX).await;
+    let decided =
+        result.map_err(|undecided| with_node(submitter.node, status::of_undecided(undecided)))?;
+    let outcome = decided.outcome.map_err(status::to_tonic);
+    with_place(outcome, decided.id, decided.node)
+}
 
+fn with_node(node: NodeId, mut status: Status) -> Status {
+    status.metadata_mut().insert(NODE_KEY, MetadataValue::from(node.get()));
+    status
+}
+
+impl Calls {
     async fn query(&self, query: Command) -> Result<Response<Bytes>, Status> {
         let (id, outcome) =
             self.queries.query(query).await.map_err(|status| self.with_node(status))?;
@@ -137,9 +158,8 @@ impl Calls {
         with_place(outcome, id, self.node.get().into())
     }
 
-    fn with_node(&self, mut status: Status) -> Status {
-        status.metadata_mut().insert(NODE_KEY, MetadataValue::from(self.node.get()));
-        status
+    fn with_node(&self, status: Status) -> Status {
+        with_node(self.node, status)
     }
 
     fn unimplemented(&self, path: &str) -> Status {

@@ -88,6 +88,14 @@ impl Kv {
         reply(self.0.clone().put(request).await)
     }
 
+    /// Sets a value, with metadata.
+    pub async fn put_request(
+        &self,
+        request: Request<PutRequest>,
+    ) -> Result<Reply<PutReply>, Status> {
+        reply(self.0.clone().put(request).await)
+    }
+
     /// Reads a key.
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Reply<GetReply>, Status> {
         reply(self.0.clone().get(GetRequest { key: key.into() }).await)

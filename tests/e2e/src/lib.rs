@@ -19,6 +19,7 @@ pub mod network;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod session;
 pub mod wait;
 
 use std::fmt;

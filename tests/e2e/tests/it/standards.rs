@@ -71,7 +71,7 @@ async fn reflection_lists_the_services_in_both_versions() {
     let _turn = turn().await;
     let (_dev, addresses) = dev::start(&["--listen", "127.0.0.1:0"]);
     for services in [services!(v1, &addresses[0]), services!(v1alpha, &addresses[0])] {
-        for service in ["kv.v1.Kv", "grpc.health.v1.Health"] {
+        for service in ["kv.v1.Kv", "grpc.health.v1.Health", "quorate.v1.Sessions"] {
             assert!(services.iter().any(|listed| listed == service), "{services:?}");
         }
     }
