@@ -15,12 +15,13 @@ use quorate_core::limits;
 use quorate_core::log::LogStore;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::{
-    Admission, Committed, Contacts, Event, Outbox, Refusal, Replica, Status,
+    Admission, Committed, Contacts, Event, Lease, Outbox, Refusal, Replica, Status,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::apply::{Answer, Waiter};
+use crate::clock;
 
 /// Who waits for a read index.
 pub type Reader = oneshot::Sender<Result<u64, Refusal>>;
@@ -59,6 +60,8 @@ pub struct Outputs<S> {
     pub committed: SyncSender<Committed<Waiter>>,
     /// Who leads, for all who want to know.
     pub status: watch::Sender<Status>,
+    /// What may be read without asking anybody.
+    pub lease: watch::Sender<Lease>,
     /// Sends a raft message, or loses it.
     pub send: S,
 }
@@ -168,6 +171,7 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
     fn round(&mut self) -> Result<(), Fatal> {
         let applied = *self.inputs.applied.borrow_and_update();
         self.replica.handle(Event::Applied(applied));
+        self.replica.handle(Event::Clock(clock::now()));
         self.replica.advance(&mut self.out)?;
         self.out.unpark();
         let status = self.replica.status();
@@ -259,6 +263,10 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
             let _gone = reader.send(index).is_err();
         }
     }
+
+    fn lease(&mut self, lease: Lease) {
+        self.outputs.lease.send_replace(lease);
+    }
 }
 
 impl<S> Effects<S> {
@@ -311,8 +319,8 @@ mod tests {
     #[test]
     fn a_backlog_is_parked_and_noticed() {
         let (committed, apply) = sync_channel(1);
-        let outputs =
-            Outputs { committed, status: watch::Sender::default(), send: |_, _: Bytes| () };
+        let (status, lease) = (watch::Sender::default(), watch::Sender::default());
+        let outputs = Outputs { committed, status, lease, send: |_, _: Bytes| () };
         let (parked, parked_bytes) = (VecDeque::new(), 0);
         let mut effects = Effects { outputs, parked, parked_bytes, apply_ended: false };
         let entry = Bytes::from(vec![0; limits::BATCH_BYTES_MAX]);

@@ -5,10 +5,12 @@
 //! starts, since it no longer knows what it voted and acknowledged.
 
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::Context as _;
 use quorate_core::id::{GroupId, NodeId, RaftId};
+use quorate_core::limits;
 use quorate_proto::v1::Hello;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,43 @@ pub enum LogKind {
     Memory,
 }
 
+/// With leases, a tick must be much longer than the 5 ms by which tokio may have one come early.
+const LEASE_TICK_MIN: Duration = Duration::from_millis(50);
+
+/// How time is counted, the same on all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Raft's tick: a heartbeat each, an election after 10 to 20 without one.
+    pub tick: Duration,
+    /// Whether the leader may answer reads by a lease.
+    pub has_leases: bool,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { tick: Duration::from_millis(100), has_leases: false }
+    }
+}
+
+impl Timing {
+    /// How long a lease lasts, if there are any.
+    pub fn lease(&self) -> Option<Duration> {
+        self.has_leases.then_some(self.tick * limits::LEASE_TICKS)
+    }
+
+    /// Whether such a timing is possible.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let is_possible = !self.has_leases || self.tick >= LEASE_TICK_MIN;
+        anyhow::ensure!(is_possible, "lease reads take ticks of {LEASE_TICK_MIN:?} at least");
+        Ok(())
+    }
+
+    fn election_ms(&self) -> u64 {
+        let election = self.tick * limits::ELECTION_TICKS;
+        u64::try_from(election.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// What all nodes of a cluster agree on, and which of them this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -39,6 +78,8 @@ pub struct Identity {
     pub founders: Vec<NodeId>,
     /// The digest of the module.
     pub module: [u8; 32],
+    /// How time is counted.
+    pub timing: Timing,
 }
 
 impl Identity {
@@ -52,6 +93,10 @@ impl Identity {
             founders: self.founders.iter().map(|node| node.get().into()).collect(),
             module: self.module.to_vec().into(),
             fuel: wasm::FUEL_VERSION,
+            election_ms: self.timing.election_ms(),
+            has_leases: self.timing.has_leases,
+            // Consensus has no other way.
+            checks_quorum: true,
         }
     }
 
@@ -71,6 +116,18 @@ impl Identity {
             "it runs another module: start all nodes with the same --plugin".to_owned()
         } else if hello.fuel != own.fuel {
             format!("its costs have version {}, this one's {}", hello.fuel, own.fuel)
+        } else if hello.has_leases != own.has_leases {
+            let on_or_off = |is_on: bool| if is_on { "on" } else { "off" };
+            let (its, ours) = (on_or_off(hello.has_leases), on_or_off(own.has_leases));
+            format!(
+                "its lease reads are {its}, this one's {ours}: start all nodes with --lease-reads, \
+                 or none"
+            )
+        } else if hello.election_ms != own.election_ms {
+            let (its, ours) = (hello.election_ms, own.election_ms);
+            format!("its elections time out after {its} ms, this one's after {ours}")
+        } else if own.has_leases && !hello.checks_quorum {
+            "it leads without a majority, which lease reads do not allow".to_owned()
         } else {
             return Ok(());
         };
@@ -247,6 +304,7 @@ mod tests {
             node: NodeId::new(node).unwrap(),
             founders: (1..=3).map(|node| NodeId::new(node).unwrap()).collect(),
             module: [7; 32],
+            timing: Timing::default(),
         }
     }
 
@@ -315,5 +373,11 @@ mod tests {
         let mut hello = other.hello(own.node);
         hello.fuel += 1;
         assert!(refused(hello).contains("its costs"));
+        let mut hello = other.hello(own.node);
+        hello.has_leases = true;
+        assert!(refused(hello).contains("--lease-reads"));
+        let mut hello = other.hello(own.node);
+        hello.election_ms *= 2;
+        assert!(refused(hello).contains("time out after 2000 ms"));
     }
 }

@@ -12,12 +12,13 @@
 //! [`snapshot`] is a state as bytes, for files and for other nodes.
 //!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
-//! [`local`] is a cluster in one process; [`cli`] is the command line. What is decided rather than
-//! done is in `quorate-core`.
+//! [`clock`] is what leases go by; [`local`] is a cluster in one process; [`cli`] is the command
+//! line. What is decided rather than done is in `quorate-core`.
 
 pub mod apply;
 pub mod batcher;
 pub mod cli;
+pub mod clock;
 pub mod consensus;
 pub mod identity;
 pub mod local;

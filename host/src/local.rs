@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use quorate_core::batcher::BatcherConfig;
 use quorate_core::id::NodeId;
 
-use crate::identity::{Identity, LogKind};
-use crate::node::{Node, NodeConfig, Storage, TICK};
+use crate::identity::{Identity, LogKind, Timing};
+use crate::node::{Node, NodeConfig, Storage};
 use crate::wasm::Module;
 
 /// Starts a node for each listener, numbered from 1. Each keeps its log and state in a folder of
@@ -20,6 +20,16 @@ pub fn start(
     module: &Arc<Module>,
     clients: Vec<TcpListener>,
     data: Option<&Path>,
+) -> anyhow::Result<Vec<Node>> {
+    start_timed(module, clients, data, Timing::default())
+}
+
+/// The same, with a timing of one's own.
+pub fn start_timed(
+    module: &Arc<Module>,
+    clients: Vec<TcpListener>,
+    data: Option<&Path>,
+    timing: Timing,
 ) -> anyhow::Result<Vec<Node>> {
     let ids: Vec<NodeId> = (1..).filter_map(NodeId::new).take(clients.len()).collect();
     let mut peers = Vec::new();
@@ -40,6 +50,7 @@ pub fn start(
                 node: *id,
                 founders: ids.clone(),
                 module: module.digest().0,
+                timing,
             },
             clients,
             peers,
@@ -47,7 +58,6 @@ pub fn start(
             storage,
             module: Arc::clone(module),
             batcher: BatcherConfig::default(),
-            tick: TICK,
         })?);
     }
     Ok(nodes)

@@ -18,6 +18,7 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use quorate_core::batch::Proposal;
 use quorate_core::batcher::{BatcherConfig, BatcherStats};
 use quorate_core::id::{NodeId, RaftId};
@@ -25,7 +26,7 @@ use quorate_core::limits;
 use quorate_core::log::LogStore;
 use quorate_core::machine::Machine;
 use quorate_core::outcome::Fatal;
-use quorate_core::replica::{Bounds, Recovered, Replica, ReplicaConfig, Status};
+use quorate_core::replica::{Bounds, Committed, Lease, Recovered, Replica, ReplicaConfig, Status};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -33,10 +34,10 @@ use tokio::task::JoinHandle;
 use crate::apply::{self, Waiter};
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
 use crate::identity::{Claim, GROUP, Identity};
-use crate::peers::{self, PeerService};
+use crate::peers::{self, Outbound, PeerService};
 use crate::rpc::admin::{AdminService, Progress};
 use crate::rpc::backup::Backups;
-use crate::rpc::query::Queries;
+use crate::rpc::query::{Latest, Queries};
 use crate::rpc::server::Clients;
 use crate::rpc::service::PluginService;
 use crate::submit::Submitter;
@@ -46,8 +47,6 @@ use crate::wasm::Module;
 pub use stores::Storage;
 use stores::Stores;
 
-/// Raft's tick as it is unless there is a reason for another.
-pub const TICK: Duration = Duration::from_millis(100);
 /// Raft messages that wait for the raft thread.
 const INBOX_MAX: usize = 4096;
 /// Committed entries between raft and apply; what exceeds them is parked, in bounded bytes.
@@ -76,8 +75,6 @@ pub struct NodeConfig {
     pub module: Arc<Module>,
     /// What bounds a batch.
     pub batcher: BatcherConfig,
-    /// Raft's tick: a heartbeat each, an election after 10 to 20 without one.
-    pub tick: Duration,
 }
 
 /// A running node. Dropping it stops it.
@@ -119,11 +116,13 @@ impl Node {
         let client_address = config.clients.local_addr()?;
         let stores = Stores::open(&config.storage, &config.identity)?;
         let Stores { member, log, state, recovered, claim } = stores;
+        config.identity.timing.check()?;
         let runtime = runtime(node)?;
         let in_runtime = runtime.enter();
         let listener = tasks::into_tokio(config.clients)?;
         let peer_listener = tasks::into_tokio(config.peers)?;
         let identity = Arc::new(config.identity);
+        let tick = identity.timing.tick;
 
         let (submit, proposals) = mpsc::channel(limits::SUBMIT_MAX);
         let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -132,11 +131,12 @@ impl Node {
         let (committed_sender, committed) = std_mpsc::sync_channel(COMMITTED_MAX);
         let (applied_sender, applied) = watch::channel(recovered.applied.index);
         let (status_sender, status) = watch::channel(Status::default());
+        let (lease_sender, lease) = watch::channel(Lease::default());
         let (serving, is_serving) = watch::channel(());
         let (peers_serving, peers_are_serving) = watch::channel(());
         let (failed, failure) = std_mpsc::channel();
 
-        let (directory, mut outbound, links) =
+        let (directory, outbound, links) =
             peers::connect(&identity, &config.addresses, &requests_sender)?;
         let submitter = Submitter {
             node,
@@ -150,10 +150,9 @@ impl Node {
         let replica = replica(member, &identity, log, &recovered)?;
         let intake = batches.intake;
         let inputs = Inputs { intake, inbox, reads, requests, applied: applied.clone() };
-        let send = move |to, message| outbound.send(to, message);
-        let outputs = Outputs { committed: committed_sender, status: status_sender, send };
+        let outputs = outputs(committed_sender, status_sender, lease_sender, outbound);
         let raft = tasks::stage(format!("node-{node}-raft"), failed.clone(), move || {
-            consensus::run(replica, config.tick, inputs, outputs)
+            consensus::run(replica, tick, inputs, outputs)
         })?;
         let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&state))?;
         let apply = tasks::stage(format!("node-{node}-apply"), failed, move || {
@@ -162,7 +161,9 @@ impl Node {
 
         let (module, own) = (config.module, Arc::clone(&identity));
         let progress = Progress { status: status.clone(), applied: applied.clone() };
-        let queries = Queries::new(reads_sender, applied, state, Arc::clone(&module));
+        let leases = identity.timing.lease().is_some().then_some(lease);
+        let latest = Latest { reads: reads_sender, leases, applied };
+        let queries = Queries::new(latest, state, Arc::clone(&module));
         let backups = Backups::new(Arc::clone(&own), queries.clone());
         let admin = AdminService { identity: own, member, client_address, progress, backups };
         let plugin = PluginService::new(&module, submitter.clone(), queries);
@@ -170,9 +171,7 @@ impl Node {
         let clients = tasks::spawn_clients(clients, is_serving);
         let service = PeerService::new(identity, inbox_sender, requests_sender, submitter);
         let peers = tasks::spawn_peers(peer_listener, service, links, peers_are_serving);
-        if member.incarnation() > 0 {
-            tokio::spawn(tasks::join(member, directory, status.clone()));
-        }
+        tokio::spawn(tasks::join(member, directory, status.clone()));
         drop(in_runtime);
         let stages = Some(Stages {
             clients: Some(Serving { open: serving, task: clients }),
@@ -261,6 +260,16 @@ fn runtime(node: NodeId) -> anyhow::Result<Runtime> {
         .context("starting the runtime")
 }
 
+fn outputs(
+    committed: std_mpsc::SyncSender<Committed<Waiter>>,
+    status: watch::Sender<Status>,
+    lease: watch::Sender<Lease>,
+    mut outbound: Outbound,
+) -> Outputs<impl FnMut(RaftId, Bytes)> {
+    let send = move |to, message| outbound.send(to, message);
+    Outputs { committed, status, lease, send }
+}
+
 fn replica(
     member: RaftId,
     identity: &Identity,
@@ -270,6 +279,7 @@ fn replica(
     let founders = identity.founders.iter().map(|node| RaftId::new(*node, 0)).collect();
     // The standard library's hash keys are random, which is all that is asked of a seed.
     let seed = RandomState::new().build_hasher().finish();
-    let config = ReplicaConfig { id: member, founders, seed, bounds: Bounds::default() };
+    let (bounds, lease) = (Bounds::default(), identity.timing.lease());
+    let config = ReplicaConfig { id: member, founders, seed, bounds, lease };
     Replica::new(config, log, recovered)
 }

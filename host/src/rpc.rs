@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod backup;
 pub mod codec;
+pub mod consistency;
 pub mod query;
 pub mod server;
 pub mod service;

@@ -75,6 +75,17 @@ crate::named! {
         PromotedBehind = "promoted-behind",
         /// A leader reckons with new members before the change is committed.
         MembersEarly = "members-early",
+
+        /// A lease begins when a majority has acknowledged it, not when it was asked.
+        LeaseFromAck = "lease-from-ack",
+        /// A leader that has offered its lead keeps its lease.
+        LeaseKeptOnOffer = "lease-kept-on-offer",
+        /// A lease lasts until consensus looks at the clock again: a read does not look.
+        LeaseNotLookedAt = "lease-not-looked-at",
+        /// The clock of leases loses more than is declared.
+        LeaseClockSlow = "lease-clock-slow",
+        /// A member votes as soon as it has started.
+        VotedAfterStart = "voted-after-start",
     }
 }
 

@@ -65,6 +65,10 @@ pub const SNAPSHOT_SAVE_STALL_MS_MAX: u64 = 60_000;
 pub const ELECTION_TICKS: u32 = 10;
 /// Ticks between heartbeats.
 pub const HEARTBEAT_TICKS: u32 = 1;
+/// Ticks that a leader's lease lasts.
+pub const LEASE_TICKS: u32 = 8;
+/// How much faster or slower than real time any member's clock may run, where there are leases.
+pub const CLOCK_DRIFT_PERCENT_MAX: u32 = 5;
 /// Ticks that a read waits for a read index before it is refused.
 pub const READ_TICKS_MAX: u32 = 50;
 
@@ -129,3 +133,9 @@ const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS);
 /// Every record must fit a chunk: a pair of a plugin, or a reply that a session keeps.
 const _: () = assert!(2 * REPLY_BYTES_MAX <= SNAPSHOT_CHUNK_BYTES_MAX);
 const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 64 <= SNAPSHOT_CHUNK_BYTES_MAX);
+/// On the leader's slowest clock, a lease must end before a follower's fastest lets it vote. Its
+/// first tick may come right after it has heard, so it waits for one less than it counts.
+const _: () = assert!(
+    LEASE_TICKS * (100 + CLOCK_DRIFT_PERCENT_MAX)
+        < (ELECTION_TICKS - 1) * (100 - CLOCK_DRIFT_PERCENT_MAX)
+);

@@ -19,6 +19,7 @@
 mod adapter;
 mod change;
 mod contract;
+mod lease;
 mod marks;
 mod members;
 mod propose;
@@ -42,11 +43,13 @@ use crate::members::Seat;
 use crate::outcome::Fatal;
 
 use adapter::Adapter;
+use lease::Keeper;
 use reads::Reads;
 use waiters::{Verdict, Waiters};
 
 pub use change::{Change, ChangeRefusal, Contact, Contacts};
 pub use contract::{Bounds, Committed, Event, Outbox, Recovered, Refusal, ReplicaConfig, Status};
+pub use lease::Lease;
 pub use marks::{Mark, Marks};
 pub use members::Admission;
 
@@ -56,6 +59,7 @@ pub struct Replica<L: LogStore, W, R> {
     config: ReplicaConfig,
     waiters: Waiters<W>,
     reads: Reads<R>,
+    lease: Keeper,
     /// What came without a use for raft: answered by the next `advance`.
     refused: Vec<(Vec<W>, Refusal)>,
     reads_refused: Vec<(Vec<R>, Refusal)>,
@@ -103,6 +107,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             raw,
             waiters: Waiters::new(),
             reads: Reads::new(config.id, config.seed, bounds.reads_waiting_max),
+            lease: Keeper::new(config.lease),
             refused: Vec::new(),
             reads_refused: Vec::new(),
             marks: Marks::default(),
@@ -170,7 +175,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             Event::Applied(index) => self.applied(index),
             Event::Unreachable(member) => self.raw.report_unreachable(member.get()),
             Event::HandOver => self.hand_over(),
+            Event::Clock(now) => self.lease.see_clock(now),
         }
+        self.notice_offer();
         self.pin_election_timeout();
     }
 
@@ -178,6 +185,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         self.raw.tick();
         self.ticks += 1;
         self.leave_joint();
+        self.lease.tick();
         let expired = self.reads.tick(&mut self.marks);
         if !expired.is_empty() {
             self.marks.hit(Mark::ReadExpired);
@@ -204,10 +212,13 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             self.marks.hit(Mark::MessageForeign);
         } else if is_refused {
             self.marks.hit(Mark::AppendNotTaken);
+        } else if self.withholds_vote(&message) {
+            self.marks.hit(Mark::VoteWithheld);
         } else {
             if self.raw.raft.prs().get(message.from).is_some() {
                 self.heard.insert(message.from, self.ticks);
             }
+            self.hear_leader(&message);
             // Refused messages (of an old term, from a stranger) have no further effect.
             let _ = self.raw.step(message).ok();
         }
@@ -225,6 +236,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
 
     /// Carries out what the events since the last call lead to. The order is the contract:
     ///
+    /// 0. Whoever reads by the lease learns of it before anybody learns of what changed it.
     /// 1. A leader's messages leave: followers may write while this node writes.
     /// 2. Entries, term and vote become durable, in one atomic write.
     /// 3. Only then do messages leave that promise durability: votes and acknowledgements.
@@ -240,6 +252,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         for (readers, refusal) in self.reads_refused.drain(..) {
             out.read(readers, Err(refusal));
         }
+        self.tell_lease(out);
         self.ask_for_read_index(out);
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
@@ -268,12 +281,15 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
                 let hard_state: HardState = self.raw.raft.hard_state();
                 self.persist(Some(&hard_state), &[], false)?;
             }
+            self.tell_lease(out);
             send(out, light.take_messages());
             self.commit(light.take_committed_entries(), out)?;
 
             for state in read_states {
+                self.renew_lease(&state.request_ctx);
                 self.answer_readers(&state.request_ctx, state.index, out);
             }
+            self.tell_lease(out);
             self.notice_leader(out);
             self.pin_election_timeout();
             self.ask_for_read_index(out);

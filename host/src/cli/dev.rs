@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::settings::{LogSettings, from_file, load_module};
 use super::{Failure, cluster, say, usage};
+use crate::identity::Timing;
 use crate::local;
 use crate::node::Node;
 use crate::wasm::Module;
@@ -35,6 +36,10 @@ pub(super) struct Settings {
     /// Keep log and state in this folder, on disk [default: memory]
     #[arg(long, env = "QUORATE_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Let the leader answer reads by a lease, when they ask for it
+    #[arg(long, env = "QUORATE_LEASE_READS")]
+    #[serde(default)]
+    lease_reads: bool,
     /// A TOML file with a table [dev] of such settings
     #[arg(long, env = "QUORATE_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -55,7 +60,10 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     }
     log.install()?;
     let module = load_module(plugin.as_ref())?;
-    let nodes = local::start(&module, bind_clients(&listen, count)?, data.as_deref())?;
+    let has_leases = settings.lease_reads || file.lease_reads;
+    let timing = Timing { has_leases, ..Timing::default() };
+    let clients = bind_clients(&listen, count)?;
+    let nodes = local::start_timed(&module, clients, data.as_deref(), timing)?;
     wait_for_leader(&nodes)?;
     announce(&nodes, &module, plugin.is_none());
     cluster::run_until_signal(nodes)

@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use super::settings::{LogSettings, from_file, load_module};
 use super::{Failure, cluster, say, usage};
-use crate::identity::{Identity, LogKind};
-use crate::node::{Node, NodeConfig, Storage, TICK};
+use crate::identity::{Identity, LogKind, Timing};
+use crate::node::{Node, NodeConfig, Storage};
 
 const CLUSTER: &str = "quorate";
 
@@ -45,6 +45,11 @@ pub(super) struct Settings {
     /// The cluster's name; nodes of different clusters refuse each other [default: quorate]
     #[arg(long, env = "QUORATE_CLUSTER", value_name = "NAME")]
     cluster: Option<String>,
+    /// Let the leader answer reads by a lease, when they ask for it; the same on all nodes. It
+    /// takes clocks that run within 5 % of real time
+    #[arg(long, env = "QUORATE_LEASE_READS")]
+    #[serde(default)]
+    lease_reads: bool,
     /// A TOML file with a table [serve] of such settings
     #[arg(long, env = "QUORATE_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -62,6 +67,7 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let log_kind = settings.log.or(file.log).unwrap_or(LogKind::RocksDb);
     let plugin = settings.plugin.or(file.plugin);
     let cluster_name = settings.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.to_owned());
+    let has_leases = settings.lease_reads || file.lease_reads;
     let addresses = parse_peers(&peers)?;
     if !addresses.contains_key(&node) {
         return Err(usage(format_args!("--peers {peers}: node {node} itself is not among them")));
@@ -75,6 +81,7 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         node,
         founders: addresses.keys().copied().collect(),
         module: module.digest().0,
+        timing: Timing { has_leases, ..Timing::default() },
     };
     let services: Vec<String> = module.manifest().service_names().map(str::to_owned).collect();
     let running = Node::start(NodeConfig {
@@ -85,7 +92,6 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         storage: Storage::Folder(data, log_kind),
         module: Arc::clone(&module),
         batcher: BatcherConfig::default(),
-        tick: TICK,
     })
     // Whatever is not a fault of log or state is a setting that does not fit.
     .map_err(|error| {

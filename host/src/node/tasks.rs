@@ -81,12 +81,15 @@ pub(super) fn end(runtime: &Runtime, mut task: JoinHandle<()>, wait_max: Duratio
     });
 }
 
-/// Asks to be admitted until this member votes.
+/// Asks to be admitted until this member votes, if it is a new one.
 pub(super) async fn join(
     member: RaftId,
     directory: Arc<Directory>,
     mut status: watch::Receiver<Status>,
 ) {
+    if member.incarnation() == 0 {
+        return;
+    }
     tracing::info!(%member, "the log was in memory and is gone; asking to be admitted anew");
     while !status.borrow_and_update().votes {
         for node in directory.nodes() {

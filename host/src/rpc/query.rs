@@ -1,4 +1,5 @@
-//! Linearizable queries: on any node, on a snapshot of the state, in parallel with apply.
+//! Queries: on any node, on a snapshot of the state, in parallel with apply. They differ in what
+//! they wait for before the snapshot is taken.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +7,15 @@ use std::time::Duration;
 use quorate_core::batch::Command;
 use quorate_core::id::LogId;
 use quorate_core::outcome::Outcome;
+use quorate_core::replica::Lease;
 use quorate_core::run::Run;
 use quorate_core::state::{StateStore, StateView};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
+use super::consistency::{Consistency, READ_KEY};
+use crate::clock;
 use crate::consensus::Reader;
 use crate::identity::GROUP;
 use crate::submit::COMMAND_WAIT_MAX;
@@ -25,29 +29,49 @@ const QUERY_WAIT_MAX: Duration = COMMAND_WAIT_MAX;
 /// soon as it has applied that much.
 #[derive(Clone)]
 pub struct Queries {
-    reads: mpsc::Sender<Reader>,
-    applied: watch::Receiver<u64>,
+    latest: Latest,
     state: Arc<dyn StateStore>,
     module: Arc<Module>,
 }
 
+/// How a node gets to know the latest state.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// Asks consensus for a read index.
+    pub reads: mpsc::Sender<Reader>,
+    /// What may be read without asking; `None` where there are no leases.
+    pub leases: Option<watch::Receiver<Lease>>,
+    /// The last index that the state has.
+    pub applied: watch::Receiver<u64>,
+}
+
 impl Queries {
-    /// Queries of `state` by `module`; `reads` asks consensus for a read index, and `applied` is
-    /// the last index that the state has.
-    pub fn new(
-        reads: mpsc::Sender<Reader>,
-        applied: watch::Receiver<u64>,
-        state: Arc<dyn StateStore>,
-        module: Arc<Module>,
-    ) -> Self {
-        Self { reads, applied, state, module }
+    /// Queries of `state` by `module`.
+    pub fn new(latest: Latest, state: Arc<dyn StateStore>, module: Arc<Module>) -> Self {
+        Self { latest, state, module }
     }
 
     /// Runs a query; returns the place in the log whose state it saw, and what it found.
-    pub async fn query(&self, query: Command) -> Result<(LogId, Outcome), Status> {
-        let deadline = Instant::now() + QUERY_WAIT_MAX;
-        let index = timeout_at(deadline, self.read_index()).await.map_err(|_| no_leader())??;
-        applied_in_time(self.applied.clone(), index, deadline).await?;
+    pub async fn query(
+        &self,
+        query: Command,
+        consistency: Consistency,
+    ) -> Result<(LogId, Outcome), Status> {
+        match consistency {
+            Consistency::Linearizable => self.latest.by_read_index().await?,
+            Consistency::Lease => self.latest.by_lease().await?,
+            Consistency::Stale => {}
+        }
+        self.run(query).await
+    }
+
+    /// The state, with all that was committed when this was called.
+    pub async fn latest(&self) -> Result<Arc<dyn StateView>, Status> {
+        self.latest.by_read_index().await?;
+        Ok(self.state.snapshot())
+    }
+
+    async fn run(&self, query: Command) -> Result<(LogId, Outcome), Status> {
         let permit = self.module.query_slots().acquire_owned().await.map_err(stopping)?;
         let (state, module) = (Arc::clone(&self.state), Arc::clone(&self.module));
         let run = tokio::task::spawn_blocking(move || {
@@ -62,13 +86,29 @@ impl Queries {
             Status::internal("this node could not run the query; its log says why")
         })
     }
+}
 
-    /// The state, with all that was committed when this was called.
-    pub async fn latest(&self) -> Result<Arc<dyn StateView>, Status> {
+impl Latest {
+    /// Waits until the state has all that was committed by now.
+    async fn by_read_index(&self) -> Result<(), Status> {
         let deadline = Instant::now() + QUERY_WAIT_MAX;
         let index = timeout_at(deadline, self.read_index()).await.map_err(|_| no_leader())??;
-        applied_in_time(self.applied.clone(), index, deadline).await?;
-        Ok(self.state.snapshot())
+        applied_in_time(self.applied.clone(), index, deadline).await
+    }
+
+    /// The same, by the lease. Where there is none, as on a follower, a read index will do; for a
+    /// leader, that is also what renews its lease.
+    async fn by_lease(&self) -> Result<(), Status> {
+        let Some(leases) = &self.leases else { return Err(no_leases()) };
+        let lease = *leases.borrow();
+        // The clock comes last: if the lease lasts now, it did when it was looked up.
+        match lease.covers(clock::now()) {
+            Some(index) => {
+                let deadline = Instant::now() + QUERY_WAIT_MAX;
+                applied_in_time(self.applied.clone(), index, deadline).await
+            }
+            None => self.by_read_index().await,
+        }
     }
 
     async fn read_index(&self) -> Result<u64, Status> {
@@ -94,6 +134,14 @@ async fn applied_in_time(
     let reached = timeout_at(deadline, applied.wait_for(|applied| *applied >= index)).await;
     reached.map_err(|_| behind())?.map_err(stopping)?;
     Ok(())
+}
+
+/// A lease holds only if all nodes keep it, so it cannot be had from one of them alone.
+fn no_leases() -> Status {
+    Status::failed_precondition(format!(
+        "this cluster has no lease reads: leave out {READ_KEY}, or start all of its nodes with \
+         --lease-reads"
+    ))
 }
 
 fn no_leader() -> Status {

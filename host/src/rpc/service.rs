@@ -18,6 +18,7 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 
 use super::codec::BytesCodec;
+use super::consistency::Consistency;
 use super::query::Queries;
 use super::sessions::{self, SessionsService};
 use super::status;
@@ -126,7 +127,7 @@ impl UnaryService<Bytes> for Unary {
                     self::command(&calls.submitter, Command { session, ..command }).await
                 }
                 // A query may always be sent again: it needs no session.
-                Kind::Query => calls.query(command).await,
+                Kind::Query => calls.query(command, Consistency::of(&metadata)).await,
             }
         })
     }
@@ -150,9 +151,17 @@ fn with_node(node: NodeId, mut status: Status) -> Status {
 }
 
 impl Calls {
-    async fn query(&self, query: Command) -> Result<Response<Bytes>, Status> {
-        let (id, outcome) =
-            self.queries.query(query).await.map_err(|status| self.with_node(status))?;
+    async fn query(
+        &self,
+        query: Command,
+        consistency: Result<Consistency, Status>,
+    ) -> Result<Response<Bytes>, Status> {
+        let consistency = consistency.map_err(|status| self.with_node(status))?;
+        let (id, outcome) = self
+            .queries
+            .query(query, consistency)
+            .await
+            .map_err(|status| self.with_node(status))?;
         let outcome =
             outcome.map_err(|rejection| status::to_tonic(status::of_rejection(&rejection)));
         with_place(outcome, id, self.node.get().into())

@@ -28,6 +28,8 @@ pub struct Cluster {
     nodes: Vec<Node>,
     network: Option<Network>,
     disks: Option<Disks>,
+    /// What each node is told besides.
+    arguments: Vec<String>,
     /// Last: it is removed when the processes are gone.
     folder: TempDir,
 }
@@ -49,7 +51,14 @@ impl Cluster {
         };
         let folder = tempfile::tempdir().expect("a folder for the nodes");
         let nodes = (0..count).map(node).collect();
-        Self { log, nodes, network: None, disks: None, folder }
+        Self { log, nodes, network: None, disks: None, arguments: Vec::new(), folder }
+    }
+
+    /// The same, with further arguments for each node.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
     }
 
     /// A cluster on disk whose nodes run, and reach each other by a network that can fail. Must be
@@ -149,6 +158,7 @@ impl Cluster {
                 Log::Memory => "memory",
             },
         ]);
+        command.args(&self.arguments);
         match &self.disks {
             Some(disks) => disks.within(&command),
             None => command,

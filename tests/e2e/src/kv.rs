@@ -101,6 +101,17 @@ impl Kv {
         reply(self.0.clone().get(GetRequest { key: key.into() }).await)
     }
 
+    /// Reads a key, in the way that the metadata `quorate-read` names.
+    pub async fn get_as(
+        &self,
+        how: &str,
+        key: impl Into<Bytes>,
+    ) -> Result<Reply<GetReply>, Status> {
+        let mut request = Request::new(GetRequest { key: key.into() });
+        request.metadata_mut().insert("quorate-read", how.parse().expect("it is ASCII"));
+        reply(self.0.clone().get(request).await)
+    }
+
     /// Deletes.
     pub async fn delete(&self, request: DeleteRequest) -> Result<Reply<DeleteReply>, Status> {
         reply(self.0.clone().delete(request).await)

@@ -211,6 +211,8 @@ fn check_reads(calls: &[Call], model: &Model, reads: Vec<u64>) -> Checked {
 /// A call that began after another had ended has a later place: reads may share it, commands not.
 fn real_time(calls: &[Call]) -> Checked {
     let answered = calls.iter().enumerate().filter_map(|(number, call)| match &call.outcome {
+        // The past is all that it asked for.
+        Outcome::Answered(..) if call.is_stale() => None,
         Outcome::Answered(id, _) => Some((number, call, id.index)),
         Outcome::Pending | Outcome::Refused | Outcome::Unknown => None,
     });
@@ -259,7 +261,7 @@ fn check_states(model: &Model, states: &[Arc<SimState>], is_wasm: bool) -> Check
 }
 
 fn check_histories(calls: &[Call]) -> Checked {
-    let history: Vec<Op> = calls.iter().filter_map(op).collect();
+    let history: Vec<Op> = calls.iter().filter(|call| !call.is_stale()).filter_map(op).collect();
     by_index::check(&history).map_err(|wrong| {
         Violation::new("the history is right by its indexes", wrong.to_string())
     })?;

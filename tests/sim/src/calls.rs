@@ -34,6 +34,27 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How a query wants to be read; a command does not ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// After a round for a read index.
+    Linearizable,
+    /// By the leader's lease, if there is one.
+    Lease,
+    /// From what the node has applied.
+    Stale,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Linearizable => "",
+            Self::Lease => ", by lease",
+            Self::Stale => ", stale",
+        })
+    }
+}
+
 /// One call.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -43,6 +64,8 @@ pub struct Call {
     pub node: u32,
     /// What was asked for.
     pub request: Request,
+    /// How it is read.
+    pub how: How,
     /// When it began.
     pub begun: Time,
     /// When its client knew what it knows.
@@ -51,10 +74,19 @@ pub struct Call {
     pub outcome: Outcome,
 }
 
+impl Call {
+    /// Whether it may have seen the past.
+    pub fn is_stale(&self) -> bool {
+        self.how == How::Stale && !self.request.is_command()
+    }
+}
+
 /// A client: one call at a time, on the node that served it last.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) rng: fastrand::Rng,
+    /// Of how it reads: apart, so that it moves nothing else.
+    reads_rng: fastrand::Rng,
     pub(crate) node: u32,
     /// The revision of each register that it saw last.
     revisions: Vec<u64>,
@@ -63,7 +95,8 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(seed: u64, number: u32) -> Self {
         let rng = stream(seed, &format!("client {number}"));
-        Self { rng, node: 0, revisions: Vec::new() }
+        let reads_rng = stream(seed, &format!("reads of client {number}"));
+        Self { rng, reads_rng, node: 0, revisions: Vec::new() }
     }
 
     /// What it saw of a register.
@@ -75,6 +108,15 @@ impl Client {
         let seen = found.as_ref().map_or(0, |found| found.mod_revision);
         if let Some(known) = self.revisions.get_mut(*key as usize) {
             *known = if *wrote { *revision } else { seen };
+        }
+    }
+
+    /// How it reads next.
+    pub(crate) fn how(&mut self, plan: &Plan) -> How {
+        match self.reads_rng.u32(0..8) {
+            0 => How::Stale,
+            1..=4 if plan.lease.is_some() => How::Lease,
+            _ => How::Linearizable,
         }
     }
 

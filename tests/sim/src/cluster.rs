@@ -8,7 +8,7 @@
 //! 5. `faults`: what goes wrong
 //! 6. `finish`: healing, and what must then come to pass
 //! 7. `hand`: the same by hand, for stories
-//! 8. `conduct`: what each stage must keep to
+//! 8. `conduct`: what each stage must keep to; `leases`: reads without a read index
 
 mod apply;
 mod clients;
@@ -16,6 +16,7 @@ mod conduct;
 mod faults;
 mod finish;
 mod hand;
+mod leases;
 mod life;
 mod process;
 mod round;
@@ -39,6 +40,7 @@ use crate::tally::{self, Tally};
 use crate::time::{MS, Time};
 use crate::trace::Trace;
 
+pub(crate) use leases::lease;
 use process::{Decision, Effect, Packet, Process, Query};
 
 /// A tick of a clock that is right.
@@ -70,6 +72,8 @@ enum Event {
     /// Clients press on while a node is isolated, until then.
     Rush(u32, Time),
     GiveUp(u64),
+    /// A read that keeps the leader's lease alive.
+    Browse,
 }
 
 /// What a node told whoever waited for a command there.
@@ -141,6 +145,8 @@ pub struct Cluster {
     held: Vec<(u32, u32, Packet)>,
     clients: Vec<Client>,
     rng: fastrand::Rng,
+    /// Until when clients only read.
+    quiet_until: Time,
     /// No new calls, no new faults.
     is_healing: bool,
     /// The clock that each batch was proposed with, by its first call.
@@ -171,6 +177,7 @@ impl Cluster {
             held: Vec::new(),
             clients: (0..plan.clients).map(|number| Client::new(seed, number)).collect(),
             rng: stream(seed, "cluster"),
+            quiet_until: 0,
             is_healing: false,
             clocks: BTreeMap::new(),
             steps: 0,
@@ -188,6 +195,9 @@ impl Cluster {
         }
         for client in 0..cluster.plan.clients {
             cluster.schedule(TICK * Time::from(client + 1), Event::Call(client));
+        }
+        if cluster.plan.lease.is_some() && cluster.plan.clients > 0 {
+            cluster.schedule(TICK, Event::Browse);
         }
         Ok(cluster)
     }
@@ -272,6 +282,7 @@ impl Cluster {
             Event::Call(client) => self.client_calls(client),
             Event::Rush(node, until) => self.rush(node, until),
             Event::GiveUp(call) => self.give_up(call),
+            Event::Browse => self.browse(),
         }
     }
 

@@ -104,6 +104,14 @@ pub enum Fault {
     ClockFreeze(Target),
     /// Each entry takes so much longer to apply.
     SlowApply(Target, Time),
+    /// A process asks who follows it, and does not run for a while.
+    Doze(Target),
+    /// A leader asks another node to take over, and does not run for a while.
+    OfferAndDoze(Target),
+    /// A node and one other do not reach each other.
+    Estrange(Target),
+    /// A node is isolated, and all others but that one restart at once.
+    Desert(Target),
 }
 
 impl fmt::Display for Fault {
@@ -142,6 +150,10 @@ impl fmt::Display for Fault {
             Self::StateGone(target) => write!(f, "{target} crashes, its state is gone"),
             Self::ClockJump(target, by) => write!(f, "the clock of {target} jumps by {by} ms"),
             Self::ClockFreeze(target) => write!(f, "the clock of {target} stands still"),
+            Self::Doze(target) => write!(f, "{target} asks who follows it, and is paused"),
+            Self::OfferAndDoze(target) => write!(f, "{target} hands over, and is paused"),
+            Self::Estrange(target) => write!(f, "{target} and one other are cut off"),
+            Self::Desert(target) => write!(f, "{target} is isolated, all others but one restart"),
             Self::SlowApply(target, by) => write!(f, "entries take {target} {} ms more", ms(by)),
         }
     }
@@ -214,6 +226,10 @@ quorate_core::named! {
         ClockFreeze = "clock frozen",
         ClockSkew = "clock skew",
         SlowApply = "slow apply",
+        Doze = "pause within a read round",
+        OfferAndDoze = "pause while handing over",
+        Estrange = "leader and one other cut off",
+        Desert = "leader isolated, others restarted",
     }
 }
 

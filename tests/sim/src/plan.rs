@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use quorate_core::batcher::BatcherConfig;
+use quorate_core::limits;
 use quorate_core::replica::Bounds;
 
+use crate::cluster;
 use crate::fault::{Episode, Fault, Target, Unsynced, Way};
 use crate::time::{MS, SECOND, Time};
 
@@ -15,6 +17,8 @@ use crate::time::{MS, SECOND, Time};
 const WASM_ONE_IN: u64 = 20;
 /// Of so many seeds, one has faults of followers only, one at a time.
 const GENTLE_ONE_IN: u64 = 12;
+/// Of so many seeds, one has leases.
+const LEASES_ONE_IN: u32 = 3;
 /// Of so many seeds, one keeps its log in memory.
 const MEMORY_ONE_IN: u32 = 5;
 
@@ -31,6 +35,8 @@ pub struct Plan {
     pub is_volatile: bool,
     /// Whether only followers are met, one at a time: then the first leader leads to the end.
     pub is_gentle: bool,
+    /// How long leaders' leases last, if there are any.
+    pub lease: Option<Duration>,
     /// How many clients.
     pub clients: u32,
     /// How many registers they use.
@@ -70,12 +76,14 @@ impl Plan {
         let is_wasm = seed % WASM_ONE_IN == WASM_ONE_IN - 1;
         let lasts = rng.u64(12 * SECOND..34 * SECOND);
         let is_volatile = rng.u32(0..MEMORY_ONE_IN) == 0;
+        let drift = i64::from(limits::CLOCK_DRIFT_PERCENT_MAX) * 10;
         let mut plan = Self {
             seed,
             nodes,
             is_wasm,
             is_volatile,
             is_gentle: false,
+            lease: None,
             clients: rng.u32(3..14),
             keys: rng.u32(1..5),
             think_max: rng.u64(30 * MS..700 * MS),
@@ -85,7 +93,7 @@ impl Plan {
             batcher: batcher(&mut rng),
             parked_bytes_max: *pick(&mut rng, &[300, 4_000, 1 << 20]),
             submit_max: *pick(&mut rng, &[4, 64, 1024]),
-            skews_permille: (0..nodes).map(|_| rng.i64(-50..=50)).collect(),
+            skews_permille: (0..nodes).map(|_| rng.i64(-drift..=drift)).collect(),
             lasts,
             episodes: Vec::new(),
         };
@@ -95,7 +103,41 @@ impl Plan {
         } else {
             episodes(&mut rng, nodes, lasts)
         };
+        plan.draw_leases(stream(seed, "leases"));
         plan
+    }
+
+    /// Some clusters have leases, with faults that are made for them.
+    fn draw_leases(&mut self, mut rng: fastrand::Rng) {
+        self.lease = (rng.u32(0..LEASES_ONE_IN) == 0).then(cluster::lease);
+        if self.lease.is_none() || self.is_gentle || self.nodes < 3 {
+            return;
+        }
+        let mut add =
+            |at, lasts, fault| self.episodes.push(Episode { number: 0, at, lasts, fault });
+        for _ in 0..rng.u32(1..6) {
+            let at = rng.u64(SECOND..self.lasts);
+            match rng.u32(0..3) {
+                0 => {
+                    let lasts = rng.u64(900 * MS..3 * SECOND);
+                    add(at, lasts, Fault::Doze(Target::Leader));
+                    // When it goes on, it has heard the answers, and nothing that came after them.
+                    let cut = Fault::Isolate(Target::Leader, Way::Both);
+                    add(at + 30 * MS, lasts + SECOND, cut);
+                }
+                1 => add(at, rng.u64(20 * MS..700 * MS), Fault::OfferAndDoze(Target::Leader)),
+                _ => {
+                    let apart = rng.u64(SECOND..3 * SECOND);
+                    let lasts = rng.u64(SECOND..3 * SECOND);
+                    add(at, apart + lasts, Fault::Estrange(Target::Leader));
+                    // Where logs are in memory, those who restart would not be who they were.
+                    if !self.is_volatile {
+                        add(at + apart, lasts, Fault::Desert(Target::Leader));
+                    }
+                }
+            }
+        }
+        put_in_order(&mut self.episodes);
     }
 
     /// The same with some of its faults only.
@@ -119,6 +161,7 @@ impl Plan {
             is_wasm: false,
             is_volatile: false,
             is_gentle: false,
+            lease: None,
             clients: 0,
             keys: 4,
             think_max: SECOND,
@@ -186,11 +229,15 @@ fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
             Episode { number: 0, at, lasts: rng.u64(20 * MS..longest), fault }
         })
         .collect();
+    put_in_order(&mut episodes);
+    episodes
+}
+
+fn put_in_order(episodes: &mut [Episode]) {
     episodes.sort_by_key(|episode| episode.at);
-    for (number, episode) in (1..).zip(&mut episodes) {
+    for (number, episode) in (1..).zip(episodes) {
         episode.number = number;
     }
-    episodes
 }
 
 /// One follower at a time has a fault, from when a leader must have been elected.

@@ -23,6 +23,9 @@ const OUT_OF_FUEL: &str = "command out of fuel";
 const OVER_LIMIT: &str = "command over a limit";
 const REFUSED: &str = "call refused";
 const UNKNOWN: &str = "call of unknown outcome";
+pub(crate) const READ_BY_LEASE: &str = "read by a lease";
+pub(crate) const LEASE_NOT_THERE: &str = "lease read without a lease";
+pub(crate) const READ_STALE: &str = "stale read";
 
 /// Every path, none of them taken.
 pub fn none() -> Tally {
@@ -38,6 +41,9 @@ pub fn none() -> Tally {
         OVER_LIMIT,
         REFUSED,
         UNKNOWN,
+        READ_BY_LEASE,
+        LEASE_NOT_THERE,
+        READ_STALE,
     ];
     Mark::ALL.iter().map(|mark| mark.name()).chain(own).map(|name| (name, 0)).collect()
 }
@@ -49,7 +55,8 @@ pub fn add(sum: &mut Tally, other: &Tally) {
     }
 }
 
-fn count(tally: &mut Tally, name: &'static str, more: u64) {
+/// Adds to one path.
+pub(crate) fn count(tally: &mut Tally, name: &'static str, more: u64) {
     *tally.entry(name).or_default() += more;
 }
 

@@ -1,10 +1,14 @@
 //! What goes into a replica and what comes out of it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::batch::{Batch, Payload};
 use crate::id::{LogId, NodeId, RaftId};
 use crate::limits;
+
+use super::lease::Lease;
 
 /// Who this member is.
 #[derive(Clone, Debug)]
@@ -17,6 +21,9 @@ pub struct ReplicaConfig {
     pub seed: u64,
     /// What bounds its queues and messages.
     pub bounds: Bounds,
+    /// How long a leader's lease lasts, [`limits::LEASE_TICKS`] of its ticks; `None` where none of
+    /// the members keeps one. Equal on all of them.
+    pub lease: Option<Duration>,
 }
 
 /// What bounds a replica's queues and messages. The default is [`limits`]; smaller ones let a test
@@ -87,6 +94,9 @@ pub enum Event<W, R> {
     Unreachable(RaftId),
     /// The node is about to stop: another member should lead.
     HandOver,
+    /// What a clock shows that never stands still, from whatever beginning; only leases ask for it.
+    /// It comes before the [`advance`](super::Replica::advance) that it is for.
+    Clock(Duration),
 }
 
 /// Where the effects of [`Replica::advance`](super::Replica::advance) go, one call for each, in
@@ -100,6 +110,8 @@ pub trait Outbox<W, R> {
     fn refuse(&mut self, waiters: Vec<W>, refusal: Refusal);
     /// Readers may read any state that has applied this index.
     fn read(&mut self, readers: Vec<R>, index: Result<u64, Refusal>);
+    /// The lease is this one from now on; only where there are leases.
+    fn lease(&mut self, _lease: Lease) {}
 }
 
 /// A committed entry.

@@ -48,6 +48,14 @@ crate::named! {
         JointLeft = "joint configuration left",
         /// A leader was removed, and leads no more.
         RemovedLeaderStepsDown = "removed leader steps down",
+        /// A majority has acknowledged a question, and a lease began with it.
+        LeaseRenewed = "lease renewed",
+        /// A leader with a lease has offered its lead.
+        LeaseOffered = "lease ended by an offer",
+        /// A leader with a lease was deposed.
+        LeaseLost = "lease ended with the lead",
+        /// A vote was withheld since a leader was just heard, or since the member has just started.
+        VoteWithheld = "vote withheld",
     }
 }
 

@@ -134,6 +134,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             out.read(self.reads.resolve(&context), Ok(index));
             return;
         }
+        if raft.state == StateRole::Leader {
+            self.lease.ask(&context, raft.term);
+        }
         self.raw.read_index(context);
     }
 

@@ -62,6 +62,7 @@ fn start(id: RaftId, founders: u32, log: MemoryLog) -> Member {
         founders: (1..=founders).map(member).collect(),
         seed: id.get(),
         bounds: Bounds::default(),
+        lease: None,
     };
     let replica = Replica::new(config, log, &Recovered::default()).unwrap();
     Member { replica, effects: Effects::default() }
@@ -334,6 +335,7 @@ fn restart(log: MemoryLog, applied: LogId) -> Result<Replica<MemoryLog, Waiter, 
         founders: (1..=3).map(member).collect(),
         seed: 1,
         bounds: Bounds::default(),
+        lease: None,
     };
     Replica::new(config, log, &Recovered { applied, conf: Bytes::new() })
 }

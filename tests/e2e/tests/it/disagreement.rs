@@ -31,6 +31,14 @@ async fn a_node_with_another_module_is_refused_and_both_sides_say_why() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_lease_reads_is_refused_where_the_others_have_none() {
+    a_stranger_is_refused("its lease reads are", |command| {
+        command.arg("--lease-reads");
+    })
+    .await;
+}
+
 async fn a_stranger_is_refused(reason: &str, estrange: impl FnOnce(&mut Command)) {
     let _turn = turn().await;
     let mut cluster = Cluster::new(3, Log::RocksDb);

@@ -18,6 +18,7 @@ mod memory;
 mod modules;
 mod pause;
 mod proxy;
+mod reads;
 mod sessions;
 mod settings;
 mod shutdown;

@@ -4,7 +4,7 @@ use quorate_core::batch::{Command, Proposal};
 
 use super::process::{Origin, Packet, Token, Told};
 use super::{Cluster, Event, Verdict};
-use crate::calls::{Call, Outcome};
+use crate::calls::{Call, How, Outcome};
 use crate::oracle::{Checked, Violation, ensure};
 use crate::request::Request;
 use crate::time::{MS, Time};
@@ -29,8 +29,12 @@ impl Cluster {
             client.node = client.rng.u32(1..=nodes);
         }
         let node = client.node;
-        let request = client.next(call, &self.plan);
-        self.call(node, number, request)
+        let mut request = client.next(call, &self.plan);
+        let how = client.how(&self.plan);
+        if self.now < self.quiet_until && request.is_command() {
+            request = Request::Get(0);
+        }
+        self.call_as(node, number, request, how)
     }
 
     /// While a node is isolated: somebody writes elsewhere, and somebody reads there.
@@ -42,7 +46,8 @@ impl Cluster {
         let elsewhere = (isolated + self.rng.u32(0..nodes)) % nodes + 1;
         let number = self.calls.len() as u64;
         self.call(elsewhere, u32::MAX, Request::Put(0, number, 0))?;
-        self.call(isolated, u32::MAX, Request::Get(0))?;
+        let how = if self.plan.lease.is_some() { How::Lease } else { How::Linearizable };
+        self.call_as(isolated, u32::MAX, Request::Get(0), how)?;
         let next = self.now + self.rng.u64(10 * MS..60 * MS);
         self.schedule(next, Event::Rush(isolated, until));
         Ok(())
@@ -59,14 +64,26 @@ impl Cluster {
 
     /// A call of a client to a node; its number is the next in [`Cluster::calls`].
     pub(crate) fn call(&mut self, node: u32, client: u32, request: Request) -> Checked {
+        self.call_as(node, client, request, How::Linearizable)
+    }
+
+    /// The same; a query is to be read so.
+    pub(super) fn call_as(
+        &mut self,
+        node: u32,
+        client: u32,
+        request: Request,
+        how: How,
+    ) -> Checked {
         let (now, number) = (self.now, self.calls.len() as u64);
         self.trace.note((now, node), "is called", [number, client.into()], || {
-            format!("call {number}: {request}")
+            format!("call {number}: {request}{how}")
         });
         self.calls.push(Call {
             client,
             node,
             request,
+            how,
             begun: now,
             ended: now,
             outcome: Outcome::Pending,
@@ -140,9 +157,7 @@ impl Cluster {
             return self.told(number, call, Origin::Client, Told::Refused("stopping"));
         }
         if !request.is_command() {
-            let token = Token::new(call, Origin::Client, &process.desk);
-            process.reads.push_back(token);
-            return Ok(());
+            return self.take_read(number, call);
         }
         let status = process.replica.status();
         let command = request.encode();

@@ -62,6 +62,10 @@ impl Cluster {
             Fault::ClockJump(target, by) => Fault::ClockJump(aim(target)?, by),
             Fault::ClockFreeze(target) => Fault::ClockFreeze(aim(target)?),
             Fault::SlowApply(target, by) => Fault::SlowApply(aim(target)?, by),
+            Fault::Doze(target) => Fault::Doze(aim(target)?),
+            Fault::OfferAndDoze(target) => Fault::OfferAndDoze(aim(target)?),
+            Fault::Estrange(target) => Fault::Estrange(aim(target)?),
+            Fault::Desert(target) => Fault::Desert(aim(target)?),
             other => other,
         })
     }
@@ -126,6 +130,9 @@ impl Cluster {
                 self.ledger.fire(Kind::ClockFreeze, number);
             }
             Fault::SlowApply(_, by) => self.node(number).slow_apply_us += by,
+            Fault::Doze(_) | Fault::OfferAndDoze(_) | Fault::Estrange(_) | Fault::Desert(_) => {
+                self.test_lease(fault, number, until)?;
+            }
             other => {
                 self.end_processes(other, until)?;
                 return Ok(false);
@@ -240,7 +247,7 @@ impl Cluster {
     }
 
     /// The first crash decides how long a node is down.
-    fn down_until(&mut self, number: u32, until: Time) {
+    pub(super) fn down_until(&mut self, number: u32, until: Time) {
         let node = self.node(number);
         if node.process.is_some() {
             node.starts_at = Some(until);
@@ -300,7 +307,7 @@ impl Cluster {
         }
     }
 
-    fn isolate(&mut self, number: u32, way: Way, is_cut: bool) {
+    pub(super) fn isolate(&mut self, number: u32, way: Way, is_cut: bool) {
         for other in (1..=self.plan.nodes).filter(|other| *other != number) {
             if way != Way::Out {
                 self.net.cut(other, number, is_cut);
@@ -367,6 +374,9 @@ impl Cluster {
                 let slow = &mut self.node(number).slow_apply_us;
                 *slow = slow.saturating_sub(by);
             }
+            Fault::Doze(_) | Fault::OfferAndDoze(_) | Fault::Estrange(_) | Fault::Desert(_) => {
+                self.lift_from_lease(fault, number);
+            }
             _ => {}
         }
     }
@@ -403,7 +413,11 @@ fn node_of(fault: Fault) -> u32 {
     | Fault::StateGone(target)
     | Fault::ClockJump(target, _)
     | Fault::ClockFreeze(target)
-    | Fault::SlowApply(target, _)) = fault
+    | Fault::SlowApply(target, _)
+    | Fault::Doze(target)
+    | Fault::OfferAndDoze(target)
+    | Fault::Estrange(target)
+    | Fault::Desert(target)) = fault
     else {
         return 0;
     };

@@ -34,7 +34,7 @@ impl Cluster {
     pub(super) fn start(&mut self, number: u32) -> Checked {
         let seed = self.plan.seed;
         let founders = self.founders();
-        let (bounds, batcher) = (self.plan.bounds, self.plan.batcher);
+        let (bounds, batcher, lease) = (self.plan.bounds, self.plan.batcher, self.plan.lease);
         let program = SimProgram::new(self.module.as_ref());
         let now = self.now;
         let node = self.node(number);
@@ -47,6 +47,7 @@ impl Cluster {
             founders,
             seed: stream(seed, &format!("life {number} {life}")).u64(..),
             bounds,
+            lease,
         };
         let (incarnation, applied) = (node.incarnation, recovered.applied.index);
         let replica = match Replica::new(config, log, &recovered) {
@@ -357,7 +358,7 @@ impl Node {
         bounds: Bounds,
     ) -> Checked {
         let founders = founders.to_vec();
-        let config = ReplicaConfig { id: self.member(), founders, seed: 0, bounds };
+        let config = ReplicaConfig { id: self.member(), founders, seed: 0, bounds, lease: None };
         let started = Replica::<SimLog, (), ()>::new(config, log, recovered);
         ensure(started.is_err(), "a node that lost its log does not start", || {
             format!("node {}, applied {}", self.number, recovered.applied)

@@ -12,7 +12,7 @@ use quorate_core::batcher::Batcher;
 use quorate_core::id::{LogId, RaftId};
 use quorate_core::machine::Machine;
 use quorate_core::outcome::Outcome;
-use quorate_core::replica::{Committed, Outbox, Refusal, Replica};
+use quorate_core::replica::{Committed, Lease, Outbox, Refusal, Replica};
 use quorate_core::state::StateView;
 
 use crate::disk::{self, SharedDisk, SimLog};
@@ -98,6 +98,7 @@ pub(crate) enum Effect {
     Commit(Committed<Token>),
     Refuse(Vec<Token>, Refusal),
     Read(Vec<Token>, Result<u64, Refusal>),
+    Lease(Lease),
 }
 
 /// An order to stop, and how far it has come.
@@ -158,6 +159,8 @@ pub(crate) struct Process {
     pub(crate) applied: u64,
     /// Reads that wait until the state has applied their index.
     pub(crate) granted: Vec<(u64, Token)>,
+    /// What may be read without asking anybody.
+    pub(crate) lease: Lease,
     pub(crate) stopping: Option<Stopping>,
     /// Calls that the batcher was offered and has not given back in a batch.
     pub(crate) offered: VecDeque<u64>,
@@ -202,6 +205,7 @@ impl Process {
             committed: VecDeque::new(),
             applies: false,
             granted: Vec::new(),
+            lease: Lease::default(),
             stopping: None,
             offered: VecDeque::new(),
             handed_out_term: 0,
@@ -291,5 +295,9 @@ impl Outbox<Token, Token> for Recorder<'_> {
 
     fn read(&mut self, readers: Vec<Token>, index: Result<u64, Refusal>) {
         self.record(Effect::Read(readers, index));
+    }
+
+    fn lease(&mut self, lease: Lease) {
+        self.record(Effect::Lease(lease));
     }
 }

@@ -122,6 +122,7 @@ impl Cluster {
         let parked_bytes_max = self.plan.parked_bytes_max;
         let time_ms = self.wall_clock_ms(number);
         self.note_clock(number, time_ms);
+        let clock = self.lease_clock(number);
         let message_bytes_max = self.plan.bounds.message_bytes_max;
         let committed = self.oracle.log().len() as u64;
         let node = self.node(number);
@@ -130,7 +131,7 @@ impl Cluster {
         // Now and then it begins before it has heard all that there is.
         let heard_max = if node.rng.u32(0..4) == 0 { node.rng.usize(1..4) } else { INBOX_MAX };
         let takes_entries = process.parked_bytes < parked_bytes_max;
-        let inputs = Inputs { time_ms, parked_bytes_max, heard_max, committed };
+        let inputs = Inputs { time_ms, clock, parked_bytes_max, heard_max, committed };
         if process.is_syncing || !process.take_inputs(inputs) {
             return Ok(false);
         }
@@ -309,6 +310,12 @@ impl Cluster {
                 process.granted.extend(readers.into_iter().map(|reader| (index, reader)));
                 Ok(())
             }
+            Effect::Lease(lease) => {
+                if let Some(process) = &mut self.node(number).process {
+                    process.lease = lease;
+                }
+                Ok(())
+            }
             Effect::Read(readers, Err(refusal)) => {
                 for reader in readers {
                     self.answer(number, reader, Told::Refused(reason(refusal)))?;
@@ -415,6 +422,8 @@ fn bytes_of(committed: &Committed<Token>) -> usize {
 #[derive(Clone, Copy)]
 struct Inputs {
     time_ms: u64,
+    /// What the clock of leases shows.
+    clock: Duration,
     parked_bytes_max: usize,
     /// Messages that it hears.
     heard_max: usize,
@@ -425,7 +434,7 @@ struct Inputs {
 impl Process {
     /// Gives the replica what has come; false when nothing has.
     fn take_inputs(&mut self, inputs: Inputs) -> bool {
-        let Inputs { time_ms, parked_bytes_max, mut heard_max, committed } = inputs;
+        let Inputs { time_ms, clock, parked_bytes_max, mut heard_max, committed } = inputs;
         let mut any = std::mem::take(&mut self.wants_round);
         if std::mem::take(&mut self.has_ticked) {
             any = true;
@@ -465,6 +474,7 @@ impl Process {
             any = true;
         }
         self.replica.handle(ReplicaEvent::Applied(self.applied));
+        self.replica.handle(ReplicaEvent::Clock(clock));
         any
     }
 }
