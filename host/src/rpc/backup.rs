@@ -1,5 +1,5 @@
-//! The state of the machine for an operator who keeps a copy: the frames of a snapshot, as fast as
-//! they are taken. Apply goes on meanwhile; a snapshot is of the moment when it was asked for.
+//! The state of the machine for an operator who keeps a copy: the frames of a snapshot, as they are
+//! taken. Apply goes on meanwhile; a snapshot is of the moment when it was asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use quorate_core::limits;
 use quorate_core::outcome::Fatal;
 use quorate_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 
 use super::query::Queries;
@@ -57,6 +57,7 @@ async fn send(
     _slot: OwnedSemaphorePermit,
 ) {
     loop {
+        let begun = Instant::now();
         // Reads the disk and compresses: not on a thread that serves calls.
         let made = tokio::task::spawn_blocking(move || {
             let frame = encoder.next_frame();
@@ -64,6 +65,7 @@ async fn send(
         });
         let Ok((same, frame)) = made.await else { return };
         encoder = same;
+        let worked = begun.elapsed();
         let (frame, is_last) = match frame {
             Ok(Some(frame)) => (Ok(v1::SnapshotFrame { frame }), false),
             Ok(None) => return,
@@ -73,6 +75,9 @@ async fn send(
         if is_last || !matches!(taken, Ok(Ok(()))) {
             return;
         }
+        // It rests as long as it has worked, and so has half a core at most, less where cores are
+        // scarce: calls come first.
+        tokio::time::sleep(worked).await;
     }
 }
 
