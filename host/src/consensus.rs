@@ -15,7 +15,8 @@ use quorate_core::limits;
 use quorate_core::log::LogStore;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::{
-    Admission, Committed, Contacts, Event, Lease, Outbox, Refusal, Replica, Status,
+    Admission, Committed, Contacts, Event, Lease, Outbox, Refusal, Replica, Staged, Status,
+    Transfer,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -267,6 +268,22 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
     fn lease(&mut self, lease: Lease) {
         self.outputs.lease.send_replace(lease);
     }
+
+    fn forget(&mut self, waiters: Vec<Waiter>) {
+        // Dropped unsent: the outcome is unknown.
+        drop(waiters);
+    }
+
+    // The log of a host is not cut yet, so nobody needs a snapshot of it.
+    fn flush(&mut self) {}
+
+    fn snapshot(&mut self, transfer: Transfer) {
+        tracing::debug!(to = %transfer.to, "a snapshot is due, and cannot be sent yet");
+    }
+
+    fn install(&mut self, _staged: Staged) {}
+
+    fn discard(&mut self, _staged: Staged) {}
 }
 
 impl<S> Effects<S> {

@@ -279,7 +279,9 @@ fn replica(
     let founders = identity.founders.iter().map(|node| RaftId::new(*node, 0)).collect();
     // The standard library's hash keys are random, which is all that is asked of a seed.
     let seed = RandomState::new().build_hasher().finish();
-    let (bounds, lease) = (Bounds::default(), identity.timing.lease());
+    // Until the host sends snapshots, its logs are not cut.
+    let bounds = Bounds { log_entries_max: u64::MAX, log_bytes_max: u64::MAX, ..Bounds::default() };
+    let lease = identity.timing.lease();
     let config = ReplicaConfig { id: member, founders, seed, bounds, lease };
     Replica::new(config, log, recovered)
 }

@@ -86,6 +86,16 @@ crate::named! {
         LeaseClockSlow = "lease-clock-slow",
         /// A member votes as soon as it has started.
         VotedAfterStart = "voted-after-start",
+        /// The log is cut although the state is not durable.
+        CutAboveDurable = "cut-above-durable",
+        /// A cut takes one entry too many with it.
+        CutTooFar = "cut-too-far",
+        /// Raft is never told what became of a snapshot.
+        SnapshotUnreported = "snapshot-unreported",
+        /// A snapshot's log is written first, and which state goes with it after that.
+        InstallApart = "install-apart",
+        /// A snapshot that takes back what was acknowledged is installed.
+        SnapshotTakesBack = "snapshot-takes-back",
     }
 }
 

@@ -49,6 +49,16 @@ pub const PARKED_BYTES_MAX: usize = 64 * MIB;
 pub const PARKED_BYTES_HARD_MAX: usize = PARKED_BYTES_MAX + 2 * UNCOMMITTED_BYTES_MAX;
 /// Recent entries that a durable log also keeps in memory.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * MIB;
+/// Entries of a log before it is cut. A quarter of them stays, for followers that are slow: whoever
+/// is further behind needs a snapshot.
+pub const LOG_ENTRIES_MAX: u64 = 65_536;
+/// The same in bytes.
+pub const LOG_BYTES_MAX: u64 = 256 * MIB as u64;
+/// How many times as long a log may get while a member that is alive needs its entries, such as one
+/// that is being sent a snapshot.
+pub const LOG_HELD_FACTOR: u64 = 4;
+/// Ticks without news of a snapshot that is on its way to another member, before it counts as lost.
+pub const SNAPSHOT_TICKS_MAX: u32 = 300;
 /// Linearizable reads that wait for a read index.
 pub const READS_WAITING_MAX: usize = 65_536;
 
@@ -128,6 +138,8 @@ const _: () = assert!(SESSION_BYTES_MAX <= SESSIONS_BYTES_MAX);
 const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMAND_WRITE_BYTES_MAX);
 /// A value must fit a reply and a request.
 const _: () = assert!(VALUE_BYTES_MAX < REPLY_BYTES_MAX && VALUE_BYTES_MAX < REQUEST_BYTES_MAX);
+/// What is kept for slow followers must be more than what is on its way to them.
+const _: () = assert!(LOG_BYTES_MAX / 4 >= UNCOMMITTED_BYTES_MAX as u64);
 /// A lost heartbeat must not start an election.
 const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS);
 /// Every record must fit a chunk: a pair of a plugin, or a reply that a session keeps.

@@ -3,21 +3,38 @@
 //!
 //! The raft crate's `Entry`, `HardState` and `ConfState` stand here as plain values.
 //!
-//! What this deliberately does not have yet: cutting the log. It begins at index 1 for as long as
-//! there are no snapshots that a follower without those entries could start from.
+//! A log is cut at its front once a state has its entries, and begins anew behind a snapshot. It
+//! always knows the term of the last entry that it no longer has: its base.
+//!
+//! What this deliberately does not know: when to cut. That is the replica's to decide.
 
 pub mod conformance;
+mod sizes;
 
 use raft::eraftpb;
 
 use crate::canary::{self, Canary};
+use crate::id::LogId;
 use crate::outcome::Fatal;
 
 pub use eraftpb::{ConfState, Entry, HardState};
+pub use sizes::Sizes;
+
+/// Where a log begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// The last entry that it no longer has; nothing was cut off when its index is 0.
+    pub id: LogId,
+    /// The number of the state that goes with it: each snapshot that is installed brings another.
+    pub state: u64,
+}
 
 /// What one round of consensus must make durable, at once or not at all.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Persist<'a> {
+    /// The log begins anew behind a snapshot: all that it held is gone. The state of that number is
+    /// durable, and from here on the one to start with.
+    pub base: Option<Base>,
     /// Term, vote and commit, when they changed.
     pub hard_state: Option<&'a HardState>,
     /// Entries without holes. What the log holds from the first one's index on is replaced: an
@@ -34,13 +51,23 @@ pub trait LogStore: Send + 'static {
     /// An error is final: whether the data is on disk is then unknown, so nobody may try again.
     fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal>;
 
+    /// Forgets the entries up to `index`, which it has, and remembers that one's term. Atomic. A
+    /// crash may undo it. What is not applied, and durable as state, must not be cut off.
+    fn cut(&mut self, index: u64) -> Result<(), Fatal>;
+
+    /// Where the log begins.
+    fn base(&self) -> Base;
+
+    /// The sizes of its entries.
+    fn sizes(&self) -> &Sizes;
+
     /// Term, vote and commit as last persisted; the default when nothing was.
     fn hard_state(&self) -> HardState;
 
-    /// The index of the last entry; 0 when there is none.
+    /// The index of the last entry; that of the base when there is none.
     fn last_index(&self) -> u64;
 
-    /// The term of the entry at `index`; 0 for index 0, `None` past the end.
+    /// The term of the entry at `index`; known for the base too, `None` before it and past the end.
     fn term(&self, index: u64) -> Result<Option<u64>, Fatal>;
 
     /// The entries from `low` up to, not including, `high`, both within the log. Stops early when
@@ -52,6 +79,18 @@ pub trait LogStore: Send + 'static {
 impl LogStore for Box<dyn LogStore> {
     fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
         (**self).persist(round)
+    }
+
+    fn cut(&mut self, index: u64) -> Result<(), Fatal> {
+        (**self).cut(index)
+    }
+
+    fn base(&self) -> Base {
+        (**self).base()
+    }
+
+    fn sizes(&self) -> &Sizes {
+        (**self).sizes()
     }
 
     fn hard_state(&self) -> HardState {
@@ -75,7 +114,9 @@ impl LogStore for Box<dyn LogStore> {
 #[derive(Debug, Default)]
 pub struct MemoryLog {
     hard_state: HardState,
+    base: Base,
     entries: Vec<Entry>,
+    sizes: Sizes,
 }
 
 impl MemoryLog {
@@ -84,21 +125,28 @@ impl MemoryLog {
         Self::default()
     }
 
-    fn position(index: u64) -> Option<usize> {
-        usize::try_from(index.checked_sub(1)?).ok()
+    /// Where the entry at `index` is, or would be.
+    fn position(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.base.id.index + 1)?).ok()
     }
 }
 
 impl LogStore for MemoryLog {
     fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
+        if let Some(base) = round.base {
+            self.base = base;
+            self.entries.clear();
+            self.sizes = Sizes::new(base.id.index);
+        }
         if let Some(first) = round.entries.first() {
-            check_append(first.index, self.last_index(), round.entries);
-            let position = Self::position(first.index).expect("indexes begin at 1");
+            check_append(first.index, self.base.id.index, self.last_index(), round.entries);
+            let position = self.position(first.index).expect("an append is behind the base");
             let old = self.entries.split_off(position);
             self.entries.extend_from_slice(round.entries);
             if canary::is_planted(Canary::TailKept) {
                 self.entries.extend(old.into_iter().skip(round.entries.len()));
             }
+            self.sizes.write(round.entries);
         }
         if let Some(hard_state) = round.hard_state {
             self.hard_state.clone_from(hard_state);
@@ -106,21 +154,45 @@ impl LogStore for MemoryLog {
         Ok(())
     }
 
+    fn cut(&mut self, index: u64) -> Result<(), Fatal> {
+        let term = check_cut(self, index)?;
+        let mut count = self.position(index + 1).expect("a cut is behind the base");
+        if canary::is_planted(Canary::CutTooFar) {
+            // And the next one takes its place.
+            count = (count + 1).min(self.entries.len());
+        }
+        self.entries.drain(..count);
+        self.sizes.cut(index);
+        self.base.id = LogId { term, index };
+        Ok(())
+    }
+
+    fn base(&self) -> Base {
+        self.base
+    }
+
+    fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
     fn hard_state(&self) -> HardState {
         self.hard_state.clone()
     }
 
     fn last_index(&self) -> u64 {
-        self.entries.len() as u64
+        self.base.id.index + self.entries.len() as u64
     }
 
     fn term(&self, index: u64) -> Result<Option<u64>, Fatal> {
-        let Some(position) = Self::position(index) else { return Ok(Some(0)) };
-        Ok(self.entries.get(position).map(|entry| entry.term))
+        if index == self.base.id.index {
+            return Ok(Some(self.base.id.term));
+        }
+        let entry = self.position(index).and_then(|position| self.entries.get(position));
+        Ok(entry.map(|entry| entry.term))
     }
 
     fn entries(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<Entry>, Fatal> {
-        let range = Self::position(low).zip(Self::position(high));
+        let range = self.position(low).zip(self.position(high));
         let slice = range
             .and_then(|(low, high)| self.entries.get(low..high))
             .ok_or_else(|| Fatal::msg(format!("the log has no entries {low}..{high}")))?;
@@ -130,15 +202,21 @@ impl LogStore for MemoryLog {
     }
 }
 
-/// What every log asserts of an append: no hole before it, none in it.
-pub fn check_append(first: u64, last_index: u64, entries: &[Entry]) {
-    assert!(
-        (1..=last_index + 1).contains(&first),
-        "an append at {first} would leave a hole behind {last_index}"
-    );
+/// What every log asserts of an append: it is behind the base, no hole before it, none in it.
+pub fn check_append(first: u64, base: u64, last_index: u64, entries: &[Entry]) {
+    assert!(first > base, "an append at {first} would replace what was cut off at {base}");
+    assert!(first <= last_index + 1, "an append at {first} would leave a hole behind {last_index}");
     for (expected, entry) in (first..).zip(entries) {
         assert_eq!(entry.index, expected, "a hole within an append");
     }
+}
+
+/// What every log asserts of a cut: it is within the log, and committed. Returns the term there.
+pub fn check_cut(log: &impl LogStore, index: u64) -> Result<u64, Fatal> {
+    let (base, last) = (log.base().id.index, log.last_index());
+    assert!((base..=last).contains(&index), "a cut at {index} of a log from {base} to {last}");
+    assert!(index <= log.hard_state().commit, "a cut at {index}, which is not committed");
+    Ok(log.term(index)?.expect("the log has what it is cut at"))
 }
 
 /// Cuts entries to `bytes_max`, keeping at least one.
@@ -172,7 +250,7 @@ mod tests {
     fn an_append_that_leaves_a_hole_is_a_broken_invariant() {
         let entries = [conformance::entry(2, 1, b"x")];
         MemoryLog::new()
-            .persist(Persist { hard_state: None, entries: &entries, must_sync: true })
+            .persist(Persist { entries: &entries, must_sync: true, ..Persist::default() })
             .unwrap();
     }
 }

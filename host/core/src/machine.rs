@@ -61,6 +61,15 @@ impl<P: Program> Machine<P> {
         self.meta.applied
     }
 
+    /// Goes on with the state that now stands in its store: that of a snapshot. Returns what it
+    /// has.
+    pub fn state_replaced(&mut self) -> LogId {
+        let meta = self.state.snapshot().meta().clone();
+        assert!(meta.applied >= self.meta.applied, "a snapshot of a state that is behind");
+        self.meta = meta;
+        self.meta.applied
+    }
+
     /// Applies the next entry; returns an outcome for each of its commands, in their order, and
     /// where it was decided: here, or in an earlier entry when the command is a duplicate.
     pub fn apply(&mut self, id: LogId, payload: Payload) -> Result<Vec<(LogId, Outcome)>, Fatal> {

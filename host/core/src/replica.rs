@@ -13,17 +13,21 @@
 //! * The election time-out, the crate's only randomness, is pinned to a hash of seed, member, term,
 //!   role and vote after every event: one path for production (a random seed) and simulation.
 //!
-//! What this deliberately does not have yet: snapshots. A follower catches up from the log, which
-//! is never cut, so a snapshot message is a broken invariant.
+//! * The log is cut when it has grown, and who needs what is cut off gets a snapshot.
+//!
+//! What this deliberately does not know: what a state is. It names states by number, and hears from
+//! the host which entries they have.
 
 mod adapter;
 mod change;
 mod contract;
+mod cut;
 mod lease;
 mod marks;
 mod members;
 mod propose;
 mod reads;
+mod snapshots;
 mod waiters;
 
 use std::collections::BTreeMap;
@@ -38,17 +42,20 @@ use crate::batch::Payload;
 use crate::canary::{self, Canary};
 use crate::id::{LogId, NodeId, RaftId};
 use crate::limits;
-use crate::log::{HardState, LogStore, Persist};
+use crate::log::{Base, HardState, LogStore, Persist};
 use crate::members::Seat;
 use crate::outcome::Fatal;
 
 use adapter::Adapter;
 use lease::Keeper;
 use reads::Reads;
+use snapshots::Snapshots;
 use waiters::{Verdict, Waiters};
 
 pub use change::{Change, ChangeRefusal, Contact, Contacts};
-pub use contract::{Bounds, Committed, Event, Outbox, Recovered, Refusal, ReplicaConfig, Status};
+pub use contract::{
+    Bounds, Committed, Event, Outbox, Recovered, Refusal, ReplicaConfig, Staged, Status, Transfer,
+};
 pub use lease::Lease;
 pub use marks::{Mark, Marks};
 pub use members::Admission;
@@ -63,9 +70,14 @@ pub struct Replica<L: LogStore, W, R> {
     /// What came without a use for raft: answered by the next `advance`.
     refused: Vec<(Vec<W>, Refusal)>,
     reads_refused: Vec<(Vec<R>, Refusal)>,
+    snapshots: Snapshots,
     marks: Marks,
     /// The last index handed out as committed.
     handed_out: u64,
+    /// Up to here the state is durable.
+    durable: u64,
+    /// The host was asked to make the state durable, and has not answered.
+    is_flushing: bool,
     term_seen: u64,
     leader_seen: u64,
     /// What is known of nodes, as of `handed_out`.
@@ -80,7 +92,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     /// Starts a member from its log and from what its state machine knows. Checks that the two
     /// belong together: a log that lost what was applied must not vote.
     pub fn new(config: ReplicaConfig, log: L, recovered: &Recovered) -> Result<Self, Fatal> {
-        let members = adapter::members(recovered, &config)?;
+        let members = adapter::members(&recovered.conf, &config.founders)?;
         let conf = members::conf_of(&members);
         let seats = members.seats;
         let adapter = Adapter::recover(log, conf, recovered)?;
@@ -110,8 +122,12 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             lease: Keeper::new(config.lease),
             refused: Vec::new(),
             reads_refused: Vec::new(),
+            snapshots: Snapshots::default(),
             marks: Marks::default(),
             handed_out: recovered.applied.index,
+            // It was read from where it is durable.
+            durable: recovered.applied.index,
+            is_flushing: false,
             term_seen: 0,
             leader_seen: 0,
             seats,
@@ -142,6 +158,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             votes: raft.prs().conf().voters().contains(self.config.id.get()),
             committed: raft.raft_log.committed,
             last: raft.raft_log.last_index(),
+            base: self.raw.store().base().id.index,
         }
     }
 
@@ -173,6 +190,13 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
                 }
             }
             Event::Applied(index) => self.applied(index),
+            Event::Durable(index) => {
+                self.durable = self.durable.max(index);
+                self.is_flushing = false;
+            }
+            Event::Snapshot { message, staged } => self.step_snapshot(&message, staged),
+            Event::SnapshotUnderWay(number) => self.snapshot_under_way(number),
+            Event::SnapshotSent { number, is_ok } => self.snapshot_sent(number, is_ok),
             Event::Unreachable(member) => self.raw.report_unreachable(member.get()),
             Event::HandOver => self.hand_over(),
             Event::Clock(now) => self.lease.see_clock(now),
@@ -186,6 +210,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         self.ticks += 1;
         self.leave_joint();
         self.lease.tick();
+        self.tick_snapshots();
         let expired = self.reads.tick(&mut self.marks);
         if !expired.is_empty() {
             self.marks.hit(Mark::ReadExpired);
@@ -195,7 +220,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
 
     /// A message that does not decode or is not for this member is as good as lost.
     fn step(&mut self, message: &Bytes, takes_entries: bool) {
-        let Ok(message) = Message::parse_from_carllerche_bytes(message) else { return };
+        let Ok(mut message) = Message::parse_from_carllerche_bytes(message) else { return };
         let is_refused = !takes_entries && message.get_msg_type() == MessageType::MsgAppend;
         // Nobody of this group sends these; the crate would panic.
         let kind = message.get_msg_type();
@@ -203,7 +228,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             || kind == MessageType::MsgHeartbeat
                 && message.commit > self.raw.raft.raft_log.last_index();
         let is_ours = message.to == self.config.id.get();
-        // Proposals are never forwarded by raft; snapshots do not exist yet.
+        // Proposals are never forwarded by raft, and a snapshot comes with its state.
         let is_expected = !matches!(
             message.get_msg_type(),
             MessageType::MsgPropose | MessageType::MsgSnapshot | MessageType::MsgTransferLeader
@@ -219,12 +244,17 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
                 self.heard.insert(message.from, self.ticks);
             }
             self.hear_leader(&message);
+            if kind == MessageType::MsgAppend {
+                self.hold_back(&mut message);
+            }
             // Refused messages (of an old term, from a stranger) have no further effect.
             let _ = self.raw.step(message).ok();
         }
     }
 
     fn applied(&mut self, index: u64) {
+        self.raw.mut_store().set_applied(index);
+        // A snapshot counts as applied when it is durable; apply may still be on its way to it.
         if index > self.raw.raft.raft_log.applied {
             self.raw.advance_apply_to(index);
         }
@@ -238,11 +268,15 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     ///
     /// 0. Whoever reads by the lease learns of it before anybody learns of what changed it.
     /// 1. A leader's messages leave: followers may write while this node writes.
-    /// 2. Entries, term and vote become durable, in one atomic write.
+    /// 2. Entries, term and vote become durable, in one atomic write. If a snapshot has come, whose
+    ///    state is durable since before, the same write has the log begin behind it, and name its
+    ///    state as the one to start with: a crash leaves the old log and state, or the new.
     /// 3. Only then do messages leave that promise durability: votes and acknowledgements.
-    /// 4. Committed entries go to apply. They are durable here, since raft counts this node's own
-    ///    copy only after step 2. Their waiters go with them.
+    /// 4. Apply is handed the snapshot's state, behind all entries that it was handed before; then
+    ///    committed entries. They are durable here, since raft counts this node's own copy only
+    ///    after step 2. Their waiters go with them.
     /// 5. Readers learn their index.
+    /// 6. The log is cut, below what the state has made durable.
     ///
     /// An error is final: the replica must not be used any further.
     pub fn advance(&mut self, out: &mut impl Outbox<W, R>) -> Result<(), Fatal> {
@@ -253,18 +287,22 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             out.read(readers, Err(refusal));
         }
         self.tell_lease(out);
+        self.discard_useless(out);
         self.ask_for_read_index(out);
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
-            assert!(ready.snapshot().is_empty(), "a snapshot, although no log is ever cut");
+            let snapshot = ready.snapshot().get_metadata().index;
+            let restored = (snapshot > 0).then(|| self.take_staged(snapshot));
 
-            send(out, ready.take_messages());
+            self.send(ready.take_messages(), out);
             if canary::is_planted(Canary::PromisedBeforeSync) {
-                send(out, ready.take_persisted_messages());
+                self.send(ready.take_persisted_messages(), out);
             }
 
-            if ready.hs().is_some() || !ready.entries().is_empty() {
-                self.persist(ready.hs(), ready.entries(), ready.must_sync())?;
+            if restored.is_some() || ready.hs().is_some() || !ready.entries().is_empty() {
+                let base = restored.as_ref().map(|(_, base)| *base);
+                let (hard_state, must_sync) = (ready.hs(), ready.must_sync());
+                self.persist(Persist { base, hard_state, entries: ready.entries(), must_sync })?;
             }
             if canary::is_planted(Canary::AnsweredBeforeCommit)
                 && self.raw.raft.state == StateRole::Leader
@@ -272,17 +310,25 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
                 self.commit(ready.entries().clone(), out)?;
             }
 
-            send(out, ready.take_persisted_messages());
+            self.send(ready.take_persisted_messages(), out);
 
             let read_states = ready.take_read_states();
+            if let Some((staged, _)) = restored {
+                self.installed(staged, out);
+            }
             self.commit(ready.take_committed_entries(), out)?;
             let mut light = self.raw.advance_append(ready);
+            if snapshot > 0 {
+                // An election looks at all entries that are not applied: there are none before it.
+                self.raw.advance_apply_to(snapshot);
+            }
             if light.commit_index().is_some() {
                 let hard_state: HardState = self.raw.raft.hard_state();
-                self.persist(Some(&hard_state), &[], false)?;
+                let hard_state = Some(&hard_state);
+                self.persist(Persist { hard_state, ..Persist::default() })?;
             }
             self.tell_lease(out);
-            send(out, light.take_messages());
+            self.send(light.take_messages(), out);
             self.commit(light.take_committed_entries(), out)?;
 
             for state in read_states {
@@ -294,28 +340,43 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             self.pin_election_timeout();
             self.ask_for_read_index(out);
         }
+        self.cut_log(out)?;
         self.check();
         Ok(())
     }
 
-    fn persist(
-        &mut self,
-        hard_state: Option<&HardState>,
-        entries: &[Entry],
-        must_sync: bool,
-    ) -> Result<(), Fatal> {
-        if entries.first().is_some_and(|first| first.index <= self.raw.store().last_index()) {
+    fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
+        let first = round.entries.first().map_or(u64::MAX, |first| first.index);
+        if first <= self.raw.store().last_index() && round.base.is_none() {
             self.marks.hit(Mark::TailReplaced);
         }
-        let must_sync = must_sync && !canary::is_planted(Canary::SyncSkipped);
-        let mut hard_state = hard_state.cloned();
+        let must_sync = round.must_sync && !canary::is_planted(Canary::SyncSkipped);
+        let mut hard_state = round.hard_state.cloned();
         if let Some(hard_state) = &mut hard_state
             && canary::is_planted(Canary::VoteForgotten)
         {
             hard_state.vote = 0;
         }
-        let round = Persist { hard_state: hard_state.as_ref(), entries, must_sync };
+        let round = Persist { hard_state: hard_state.as_ref(), must_sync, ..round };
+        if let Some(base) = round.base
+            && canary::is_planted(Canary::InstallApart)
+        {
+            let base = Some(Base { state: self.raw.store().base().state, ..base });
+            self.raw.mut_store().persist(Persist { base, ..round })?;
+        }
         self.raw.mut_store().persist(round)
+    }
+
+    fn send(&mut self, messages: Vec<Message>, out: &mut impl Outbox<W, R>) {
+        for message in messages {
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                self.send_snapshot(&message, out);
+                continue;
+            }
+            let Some(to) = RaftId::from_u64(message.to) else { continue };
+            let bytes = message.write_to_bytes().expect("a raft message always encodes");
+            out.send(to, bytes.into());
+        }
     }
 
     /// After a change of term or leader, raft has forgotten the reads that waited.
@@ -372,7 +433,10 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         match entry.get_entry_type() {
             EntryType::EntryNormal if entry.data.is_empty() => Ok(Payload::Empty),
             EntryType::EntryNormal => Ok(Payload::Commands(entry.data)),
-            EntryType::EntryConfChangeV2 => self.members_changed(&entry.data),
+            EntryType::EntryConfChangeV2 => {
+                self.raw.mut_store().set_conf_changed(entry.index);
+                self.members_changed(&entry.data)
+            }
             EntryType::EntryConfChange => {
                 Err(Fatal::msg("a membership change of a kind that no version proposes"))
             }
@@ -401,9 +465,15 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         raft.set_randomized_election_timeout((limits::ELECTION_TICKS + spread) as usize);
     }
 
-    /// applied <= handed out <= committed <= last
+    /// base <= durable, applied <= handed out <= committed <= last
     fn check(&self) {
         let log = &self.raw.raft.raft_log;
+        let base = self.raw.store().base().id.index;
+        assert!(base <= log.applied, "cut off what is not applied");
+        assert!(
+            base <= self.durable || canary::is_planted(Canary::CutAboveDurable),
+            "cut off what is not durable as state"
+        );
         assert!(log.applied <= self.handed_out, "applied what was never handed out");
         assert!(
             self.handed_out <= log.committed || canary::is_planted(Canary::AnsweredBeforeCommit),
@@ -411,14 +481,6 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         );
         assert!(log.committed <= log.last_index(), "committed what is not in the log");
         assert!(self.raw.store().last_index() >= self.handed_out, "committed what is not stored");
-    }
-}
-
-fn send<W, R>(out: &mut impl Outbox<W, R>, messages: Vec<Message>) {
-    for message in messages {
-        let Some(to) = RaftId::from_u64(message.to) else { continue };
-        let bytes = message.write_to_bytes().expect("a raft message always encodes");
-        out.send(to, bytes.into());
     }
 }
 

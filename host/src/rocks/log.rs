@@ -4,6 +4,7 @@
 //! |---|---|
 //! | kind 1, the index of an entry | the entry, as raft encodes it |
 //! | kind 2, index 0: the head | the last index, 8 bytes; term, vote and commit, as raft does |
+//! | kind 3, index 0: the base | index and term of the last entry cut off; the state's number |
 //!
 //! The head's key lies behind the entries on purpose: each table that RocksDB flushes holds it, and
 //! so overlaps the last of the older tables only. In front of them, it would make every compaction
@@ -17,20 +18,25 @@
 //! would refuse to start after an ordinary crash. The price: RocksDB recycles write-ahead files
 //! (which spares a sync the change of the file's length) only with `PointInTime`.
 //!
-//! The whole log is read when it is opened: its checksums, and that nothing is missing. Damage is
-//! reported, never repaired: this node cannot know what it had promised.
+//! All of it is read when it is opened, from its base on: the checksums, and that nothing is
+//! missing. Damage is reported, never repaired: this node cannot know what it had promised.
+//!
+//! **A cut is one batch:** a deletion of the range, and the base. It is not synced, since a crash
+//! may undo it; what RocksDB has of it is all or nothing, and no later round is there without it.
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::Path;
 
 use protobuf::Message;
-use quorate_core::id::GroupId;
+use quorate_core::id::{GroupId, LogId};
 use quorate_core::limits::LOG_CACHE_BYTES_MAX;
-use quorate_core::log::{Entry, HardState, LogStore, Persist, check_append, entry_bytes};
+use quorate_core::log::{
+    Base, Entry, HardState, LogStore, Persist, Sizes, check_append, check_cut, entry_bytes,
+};
 use quorate_core::outcome::Fatal;
 use rocksdb::{
     BlockBasedOptions, DB, DBIterator, DBPinnableSlice, DBRecoveryMode, IteratorMode, Options,
@@ -47,6 +53,7 @@ const READAHEAD_BYTES: usize = 1024 * 1024;
 
 const KIND_ENTRY: u8 = 1;
 const KIND_HEAD: u8 = 2;
+const KIND_BASE: u8 = 3;
 
 /// A log on disk.
 #[derive(Debug)]
@@ -54,8 +61,10 @@ pub struct RocksLog {
     disk: Disk,
     /// May be ahead of the disk by the commit index.
     hard_state: HardState,
+    base: Base,
     last_index: u64,
     tail: Tail,
+    sizes: Sizes,
     /// After a write that failed it is unknown what is on disk.
     failed: bool,
 }
@@ -68,48 +77,84 @@ impl RocksLog {
     }
 
     fn load(disk: Disk, tail_bytes_max: u64) -> Result<Self, Fatal> {
-        let (last_index, hard_state) = disk.head()?;
-        if hard_state.commit > last_index {
-            let commit = hard_state.commit;
-            return Err(disk.broken(format!("it ends at {last_index}, yet {commit} is committed")));
+        let base = disk.base()?;
+        let (last_index, hard_state) =
+            disk.head()?.unwrap_or_else(|| (base.id.index, HardState::default()));
+        let commit = hard_state.commit;
+        if !(base.id.index..=last_index).contains(&commit) {
+            let begin = base.id.index;
+            let what = format!("it has entries {begin} to {last_index}, yet {commit} is committed");
+            return Err(disk.broken(what));
         }
         let mut tail = Tail::new(tail_bytes_max);
-        let mut term = 0;
-        for entry in disk.entries(1, last_index + 1) {
+        let mut sizes = Sizes::new(base.id.index);
+        let mut term = base.id.term;
+        for entry in disk.entries(base.id.index + 1, last_index + 1) {
             let entry = entry?;
             if entry.term < term {
                 let what = format!("entry {} of term {} follows {term}", entry.index, entry.term);
                 return Err(disk.broken(what));
             }
             term = entry.term;
+            sizes.write(std::slice::from_ref(&entry));
             tail.push(entry);
         }
         if disk.has_entries_behind(last_index)? {
             return Err(disk.broken(format!("it has entries behind its end at {last_index}")));
         }
-        Ok(Self { disk, hard_state, last_index, tail, failed: false })
+        Ok(Self { disk, hard_state, base, last_index, tail, sizes, failed: false })
     }
-}
 
-impl LogStore for RocksLog {
-    fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
+    /// Writes to disk; nothing more once that has failed.
+    fn write(&mut self, write: &Write<'_>) -> Result<(), Fatal> {
         if self.failed {
             return Err(Fatal::msg(
                 "an earlier write of the log failed; restart to learn its state",
             ));
         }
-        if let Some(first) = round.entries.first() {
-            check_append(first.index, self.last_index, round.entries);
-        }
-        let last_index = round.entries.last().map_or(self.last_index, |last| last.index);
-        let hard_state = round.hard_state.unwrap_or(&self.hard_state);
-        assert!(hard_state.commit <= last_index, "a commit past the end of the log");
+        let written = self.disk.write(write);
+        self.failed = written.is_err();
+        written
+    }
+}
 
-        if round.must_sync || !round.entries.is_empty() {
-            let old_tail = last_index + 1..=self.last_index;
-            let written = self.disk.write(round.entries, old_tail, last_index, hard_state);
-            self.failed = written.is_err();
-            written?;
+impl LogStore for RocksLog {
+    fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
+        let old = self.base.id.index..self.last_index;
+        // Where this round's entries begin, if it has any, or the log anew.
+        let (begin, end) = round.base.map_or((old.start, old.end), |base| {
+            let begin = base.id.index;
+            (begin, begin)
+        });
+        if let Some(first) = round.entries.first() {
+            check_append(first.index, begin, end, round.entries);
+        }
+        let last_index = round.entries.last().map_or(end, |last| last.index);
+        let hard_state = round.hard_state.unwrap_or(&self.hard_state).clone();
+        assert!(hard_state.commit <= last_index, "a commit past the end of the log");
+        assert!(hard_state.commit >= begin, "a commit before the log begins");
+
+        // What is to be written over stays where it is: a batch takes effect in its order.
+        let gone = match round.base {
+            Some(_) => old.start + 1..old.end + 1,
+            None => last_index + 1..old.end + 1,
+        };
+        let is_durable = round.must_sync || !round.entries.is_empty() || round.base.is_some();
+        if is_durable || self.failed {
+            let write = Write {
+                gone,
+                base: round.base,
+                entries: round.entries,
+                last_index,
+                hard_state: &hard_state,
+                is_synced: true,
+            };
+            self.write(&write)?;
+        }
+        if let Some(base) = round.base {
+            self.base = base;
+            self.tail.truncate(0);
+            self.sizes = Sizes::new(begin);
         }
         if let Some(first) = round.entries.first() {
             self.tail.truncate(first.index);
@@ -117,11 +162,37 @@ impl LogStore for RocksLog {
         for entry in round.entries {
             self.tail.push(entry.clone());
         }
+        self.sizes.write(round.entries);
         self.last_index = last_index;
-        if let Some(hard_state) = round.hard_state {
-            self.hard_state.clone_from(hard_state);
-        }
+        self.hard_state = hard_state;
         Ok(())
+    }
+
+    fn cut(&mut self, index: u64) -> Result<(), Fatal> {
+        let term = check_cut(self, index)?;
+        let base = Base { id: LogId { term, index }, ..self.base };
+        let hard_state = self.hard_state.clone();
+        let write = Write {
+            gone: self.base.id.index + 1..index + 1,
+            base: Some(base),
+            entries: &[],
+            last_index: self.last_index,
+            hard_state: &hard_state,
+            is_synced: false,
+        };
+        self.write(&write)?;
+        self.base = base;
+        self.tail.cut(index);
+        self.sizes.cut(index);
+        Ok(())
+    }
+
+    fn base(&self) -> Base {
+        self.base
+    }
+
+    fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     fn hard_state(&self) -> HardState {
@@ -133,10 +204,10 @@ impl LogStore for RocksLog {
     }
 
     fn term(&self, index: u64) -> Result<Option<u64>, Fatal> {
-        if index == 0 {
-            return Ok(Some(0));
+        if index == self.base.id.index {
+            return Ok(Some(self.base.id.term));
         }
-        if index > self.last_index {
+        if index < self.base.id.index || index > self.last_index {
             return Ok(None);
         }
         match self.tail.get(index) {
@@ -146,7 +217,7 @@ impl LogStore for RocksLog {
     }
 
     fn entries(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<Entry>, Fatal> {
-        if low == 0 || low > high || high > self.last_index + 1 {
+        if low <= self.base.id.index || low > high || high > self.last_index + 1 {
             return Err(Fatal::msg(format!("the log has no entries {low}..{high}")));
         }
         match self.tail.range(low, high) {
@@ -183,47 +254,77 @@ struct Disk {
 
 type Key = [u8; 17];
 
+/// One write: all of it or nothing.
+struct Write<'a> {
+    /// Entries that go.
+    gone: Range<u64>,
+    /// Where the log begins from here on, when that changes.
+    base: Option<Base>,
+    /// Entries that come, after others have gone.
+    entries: &'a [Entry],
+    last_index: u64,
+    hard_state: &'a HardState,
+    /// Durable on return.
+    is_synced: bool,
+}
+
 impl Disk {
-    /// One synced write: all of it or nothing, and durable on return.
-    fn write(
-        &self,
-        entries: &[Entry],
-        old_tail: RangeInclusive<u64>,
-        last_index: u64,
-        hard_state: &HardState,
-    ) -> Result<(), Fatal> {
+    fn write(&self, write: &Write<'_>) -> Result<(), Fatal> {
         let mut batch = WriteBatch::default();
-        for entry in entries {
+        if write.base.is_some() {
+            let gone = [write.gone.start, write.gone.end].map(|index| self.key(KIND_ENTRY, index));
+            batch.delete_range(gone[0], gone[1]);
+        } else {
+            for index in write.gone.clone() {
+                batch.delete(self.key(KIND_ENTRY, index));
+            }
+        }
+        for entry in write.entries {
             let key = self.key(KIND_ENTRY, entry.index);
             batch.put(key, seal(&key, |record| encode(entry, record)));
         }
-        for index in old_tail {
-            batch.delete(self.key(KIND_ENTRY, index));
-        }
         let key = self.key(KIND_HEAD, 0);
         let head = seal(&key, |record| {
-            record.extend_from_slice(&last_index.to_le_bytes());
-            encode(hard_state, record);
+            record.extend_from_slice(&write.last_index.to_le_bytes());
+            encode(write.hard_state, record);
         });
         batch.put(key, head);
+        if let Some(Base { id, state }) = write.base {
+            let key = self.key(KIND_BASE, 0);
+            let parts = [id.index, id.term, state].map(u64::to_le_bytes).concat();
+            batch.put(key, seal(&key, |record| record.extend_from_slice(&parts)));
+        }
 
         let mut options = WriteOptions::default();
-        options.set_sync(true);
+        options.set_sync(write.is_synced);
         let written = self.db.write_opt(batch, &options);
         written.map_err(|error| self.failure("cannot be written", error))
     }
 
-    /// The last index and the hard state.
-    fn head(&self) -> Result<(u64, HardState), Fatal> {
+    /// The last index and the hard state, if anything was ever written.
+    fn head(&self) -> Result<Option<(u64, HardState)>, Fatal> {
         let key = self.key(KIND_HEAD, 0);
-        let Some(record) = self.get(&key)? else { return Ok((0, HardState::default())) };
-        unseal(&key, &record)
-            .and_then(|body| body.split_first_chunk())
-            .and_then(|(last_index, hard_state)| {
+        let Some(record) = self.get(&key)? else { return Ok(None) };
+        let head = unseal(&key, &record).and_then(|body| body.split_first_chunk()).and_then(
+            |(last_index, hard_state)| {
                 let hard_state = HardState::parse_from_bytes(hard_state).ok()?;
                 Some((u64::from_le_bytes(*last_index), hard_state))
-            })
-            .ok_or_else(|| self.broken("its record of the vote and the last index is damaged"))
+            },
+        );
+        let damaged = || self.broken("its record of the vote and the last index is damaged");
+        head.ok_or_else(damaged).map(Some)
+    }
+
+    fn base(&self) -> Result<Base, Fatal> {
+        let key = self.key(KIND_BASE, 0);
+        let Some(record) = self.get(&key)? else { return Ok(Base::default()) };
+        let numbers = unseal(&key, &record).and_then(|body| {
+            let numbers = body.as_chunks::<8>().0.iter().map(|part| u64::from_le_bytes(*part));
+            numbers.collect::<Vec<_>>().try_into().ok()
+        });
+        let [index, term, state]: [u64; 3] =
+            numbers.ok_or_else(|| self.broken("its record of where it begins is damaged"))?;
+        Ok(Base { id: LogId { term, index }, state })
     }
 
     fn entry(&self, index: u64) -> Result<Entry, Fatal> {

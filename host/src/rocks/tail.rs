@@ -35,6 +35,13 @@ impl Tail {
         }
     }
 
+    /// Forgets the entries up to `index`.
+    pub(super) fn cut(&mut self, index: u64) {
+        while let Some(first) = self.entries.pop_front_if(|first| first.index <= index) {
+            self.bytes -= entry_bytes(&first);
+        }
+    }
+
     /// The entry at `index`, when it is here.
     pub(super) fn get(&self, index: u64) -> Option<&Entry> {
         self.entries.get(self.position(index)?)

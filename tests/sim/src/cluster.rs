@@ -7,8 +7,9 @@
 //! 4. `clients`: calls, their way to the leader, and what is told
 //! 5. `faults`: what goes wrong
 //! 6. `finish`: healing, and what must then come to pass
-//! 7. `hand`: the same by hand, for stories
-//! 8. `conduct`: what each stage must keep to; `leases`: reads without a read index
+//! 7. `snapshots`: how a state gets from node to node, and into its place
+//! 8. `hand`: the same by hand, for stories
+//! 9. `conduct`: what each stage must keep to; `leases`: reads without a read index
 
 mod apply;
 mod clients;
@@ -20,6 +21,7 @@ mod leases;
 mod life;
 mod process;
 mod round;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use quorate_core::outcome::Outcome;
 use quorate_core::replica::Status;
 
 use crate::calls::{Call, Client};
-use crate::disk::{Disk, Incident, SharedDisk};
+use crate::disk::{Chains, Disk, Incident, Known, SharedDisk};
 use crate::fault::{Kind, Ledger, Unsynced};
 use crate::net::Net;
 use crate::oracle::{Checked, Oracle, Violation};
@@ -42,6 +44,7 @@ use crate::trace::Trace;
 
 pub(crate) use leases::lease;
 use process::{Decision, Effect, Packet, Process, Query};
+use snapshots::Stream;
 
 /// A tick of a clock that is right.
 const TICK: Time = 100 * MS;
@@ -62,6 +65,12 @@ enum Event {
     /// A query runs, on a view of the state that was taken before.
     Query(u32, u32, Box<Query>),
     Decided(u32, u32, Box<Decision>),
+    /// Apply goes on with another state.
+    Installed(u32, u32, LogId),
+    /// The state is durable up to an index.
+    Flushed(u32, u32, u64),
+    /// A snapshot has come, and its state is durable.
+    Staged(u32, u32, Box<Stream>),
     Arrive(u32, u32, Box<Packet>),
     Crash(u32, u32, Unsynced),
     Start(u32),
@@ -89,7 +98,7 @@ struct Node {
     number: u32,
     incarnation: u32,
     /// What its earlier incarnations had in their logs, as hashes.
-    forgotten: Vec<(RaftId, Vec<u64>)>,
+    forgotten: Vec<(RaftId, Chains)>,
     /// Counts its processes; what belongs to an earlier one is void.
     life: u32,
     disk: SharedDisk,
@@ -107,6 +116,8 @@ struct Node {
     /// What its clock showed when it froze.
     frozen_at: Option<Time>,
     slow_apply_us: Time,
+    /// It crashes after so many steps with snapshots.
+    armed_in_snapshot: Option<u8>,
     /// It crashes after so many effects of its next round.
     armed: Option<(u8, Unsynced)>,
     /// Crashes that are still to come, soon after each start.
@@ -155,18 +166,24 @@ pub struct Cluster {
     steps: u64,
     /// What callers were told by the node that decided, whether or not they heard it.
     verdicts: BTreeMap<u64, Verdict>,
+    /// What snapshots hold, by the entry that they are of.
+    snapshots: BTreeMap<u64, u64>,
+    /// Of 100 chunks of snapshots, so many arrive damaged.
+    damaged_percent: u8,
 }
 
 impl Cluster {
     /// A cluster whose nodes have just started. `module` is the plugin, for plans that run it.
     pub fn new(plan: Plan, module: Option<&Arc<Module>>, is_traced: bool) -> Checked<Self> {
         let seed = plan.seed;
-        let nodes = (1..=plan.nodes).map(|number| Node::new(number, &plan)).collect();
+        let oracle = Oracle::default();
+        let new = |number| Node::new(number, &plan, &oracle.chains);
+        let nodes = (1..=plan.nodes).map(new).collect();
         let mut cluster = Self {
             trace: Trace::new(is_traced),
             ledger: Ledger::default(),
             calls: Vec::new(),
-            oracle: Oracle::default(),
+            oracle,
             now: 0,
             marks: tally::none(),
             module: module.filter(|_| plan.is_wasm).cloned(),
@@ -182,6 +199,8 @@ impl Cluster {
             clocks: BTreeMap::new(),
             steps: 0,
             verdicts: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            damaged_percent: 0,
             plan,
         };
         for number in 1..=cluster.plan.nodes {
@@ -237,6 +256,9 @@ impl Cluster {
             | Event::Effect(node, life, _)
             | Event::Query(node, life, _)
             | Event::Decided(node, life, _)
+            | Event::Installed(node, life, _)
+            | Event::Flushed(node, life, _)
+            | Event::Staged(node, life, _)
             | Event::Join(node, life) => Some((*node, *life)),
             _ => None,
         };
@@ -261,6 +283,9 @@ impl Cluster {
             }
             Event::Query(node, _, query) => self.query(node, *query),
             Event::Decided(node, _, decision) => self.decided(node, *decision),
+            Event::Installed(node, _, id) => self.installed(node, id),
+            Event::Flushed(node, _, index) => self.flushed(node, index),
+            Event::Staged(node, _, stream) => self.staged(node, &stream),
             Event::Arrive(from, to, packet) => self.arrive(from, to, *packet),
             Event::Crash(node, life, unsynced) => {
                 if self.node(node).life == life {
@@ -301,7 +326,7 @@ impl Cluster {
                     self.ledger.fire(Kind::Delay, 0);
                 }
                 if let Some(again_at) = arrival.again_at
-                    && matches!(packet, Packet::Raft(..) | Packet::Admit(_))
+                    && !matches!(packet, Packet::Forward(..) | Packet::Answer(..))
                 {
                     self.ledger.fire(Kind::Duplicate, 0);
                     let again = Event::Arrive(from, to, Box::new(packet.clone()));
@@ -330,11 +355,13 @@ impl Cluster {
             Packet::Forward(call, ..) => format!("from {from}: call {call}, to be proposed"),
             Packet::Answer(call, ..) => format!("from {from}: the answer to call {call}"),
             Packet::Admit(member) => format!("from {from}: member {member} asks to be admitted"),
+            Packet::Snapshot(part) => format!("from {from}: {part}"),
         };
         let digest = match &packet {
             Packet::Raft(_, message) => crc32c::crc32c(message).into(),
             Packet::Forward(call, ..) | Packet::Answer(call, ..) => *call,
             Packet::Admit(member) => member.get(),
+            Packet::Snapshot(part) => part.stream.number,
         };
         self.trace.note((now, to), "hears", [from.into(), digest], text);
         let Some(process) = &mut self.node(to).process else { return Ok(()) };
@@ -384,14 +411,14 @@ impl Cluster {
 }
 
 impl Node {
-    fn new(number: u32, plan: &Plan) -> Self {
+    fn new(number: u32, plan: &Plan, known: &Known) -> Self {
         let rng = |purpose: &str| stream(plan.seed, &format!("{purpose} {number}"));
         Self {
             number,
             incarnation: 0,
             forgotten: Vec::new(),
             life: 0,
-            disk: Disk::new(plan.is_volatile, rng("disk")),
+            disk: Disk::new(plan.is_volatile, known, rng("disk")),
             state: SimState::new(rng("state")),
             process: None,
             starts_at: None,
@@ -402,6 +429,7 @@ impl Node {
             freezes: 0,
             frozen_at: None,
             slow_apply_us: 0,
+            armed_in_snapshot: None,
             armed: None,
             crash_loop: 0,
             has_failed: None,

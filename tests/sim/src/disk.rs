@@ -8,21 +8,28 @@
 //! The disk also keeps what the simulator knows better than the node: what is durable at which
 //! moment, and the hash chain of the entries.
 
+mod chains;
+mod log;
+mod record;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use protobuf::Message as _;
-use quorate_core::log::{Entry, HardState, LogStore, MemoryLog, Persist};
-use quorate_core::outcome::Fatal;
+use quorate_core::id::LogId;
+use quorate_core::log::{Base, Entry, HardState};
 
 use crate::fault::Unsynced;
 use crate::oracle::Violation;
 use crate::time::Time;
-use crate::trace::{mix, mix_bytes};
+
+pub use chains::{Chains, Known};
+pub use log::{SimLog, peek};
+use record::{Kind, Record, records};
 
 /// What is torn or reordered: a file system writes no less.
 const SECTOR_BYTES: usize = 64;
-const HEADER_BYTES: usize = 8;
 
 /// A disk that several lives of a node share.
 pub type SharedDisk = Arc<Mutex<Disk>>;
@@ -31,9 +38,7 @@ pub type SharedDisk = Arc<Mutex<Disk>>;
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
     /// Its place.
-    pub index: u64,
-    /// Its term.
-    pub term: u64,
+    pub id: LogId,
     /// The hash of all entries up to it.
     pub chain: u64,
 }
@@ -87,8 +92,12 @@ pub struct Disk {
     durable: Vec<Durable>,
     /// The first entry that was written without a sync, if any was.
     unsynced_first: Option<u64>,
-    /// Chains of the entries that the running node sees, from index 1.
-    chains: Vec<u64>,
+    /// Chains of the entries that the running node sees.
+    chains: Chains,
+    /// Those of all nodes.
+    known: Known,
+    /// Where the log of the running node begins.
+    pub base: Base,
     rng: fastrand::Rng,
     /// The time as the running round sees it: each sync moves it.
     pub now: Time,
@@ -109,13 +118,15 @@ pub fn lock(disk: &SharedDisk) -> MutexGuard<'_, Disk> {
 
 impl Disk {
     /// An empty disk.
-    pub fn new(is_volatile: bool, rng: fastrand::Rng) -> SharedDisk {
+    pub fn new(is_volatile: bool, known: &Known, rng: fastrand::Rng) -> SharedDisk {
         Arc::new(Mutex::new(Self {
             file: Vec::new(),
             is_volatile,
             durable: vec![Durable::default()],
             unsynced_first: None,
-            chains: Vec::new(),
+            chains: Chains::default(),
+            known: known.clone(),
+            base: Base::default(),
             rng,
             now: 0,
             ailment: Ailment::default(),
@@ -139,20 +150,14 @@ impl Disk {
         self.durable(now).last.min(first.saturating_sub(1))
     }
 
-    /// The hashes of all entries up to each one, from index 1.
-    pub fn chains(&self) -> &[u64] {
+    /// The hashes of all entries up to each one.
+    pub fn chains(&self) -> &Chains {
         &self.chains
-    }
-
-    /// The hash of all entries up to an index; `None` past the end.
-    pub fn chain(&self, index: u64) -> Option<u64> {
-        let Some(position) = index.checked_sub(1) else { return Some(0) };
-        self.chains.get(usize::try_from(position).ok()?).copied()
     }
 
     /// Everything on it is gone: an operator starts over with an empty folder. Returns the hashes
     /// of the entries that were there.
-    pub fn wipe(&mut self) -> Vec<u64> {
+    pub fn wipe(&mut self) -> Chains {
         self.file.clear();
         self.durable = vec![Durable::default()];
         std::mem::take(&mut self.chains)
@@ -161,8 +166,11 @@ impl Disk {
     /// The process has ended. Returns what became of what was not synced, if there was any.
     pub fn crash(&mut self, now: Time, unsynced: Unsynced) -> Option<Unsynced> {
         let durable = self.durable(now);
-        let last = usize::try_from(self.durable_last(now)).unwrap_or(usize::MAX);
-        self.chains.truncate(last);
+        if self.is_volatile {
+            self.chains.truncate(self.durable_last(now));
+        } else {
+            self.replay_chains(durable.len);
+        }
         self.unsynced_first = None;
         self.durable = vec![Durable { at: 0, ..durable }];
         self.ailment.fails = None;
@@ -206,13 +214,13 @@ impl Disk {
     /// such copy.
     pub fn cut_before(&mut self, index: u64) -> bool {
         let file = Bytes::from(self.file.clone());
-        let mut at = 0;
-        while let Some((_, entries, next)) = decode(&file, at) {
-            if entries.last().is_some_and(|last| last.index >= index) {
-                break;
-            }
-            at = next;
-        }
+        let has = |record: &Record| {
+            let last = record.entries.last().map_or(0, |last| last.index);
+            // A cut tells where it was cut, and what it cut off was there before.
+            last.max(if record.kind == Kind::Anew { record.base.id.index } else { 0 }) >= index
+        };
+        let older = records(&file).take_while(|(record, _)| !has(record)).last();
+        let at = older.map_or(0, |(_, next)| next);
         if index == 0 || at == file.len() {
             return false;
         }
@@ -250,241 +258,21 @@ impl Disk {
         self.durable.push(Durable { at: now, len, term, vote, last, first });
     }
 
-    fn extend_chains(&mut self, entries: &[Entry]) {
-        let Some(first) = entries.first() else { return };
-        let keep = usize::try_from(first.index - 1).unwrap_or(usize::MAX);
-        self.chains.truncate(keep);
-        for entry in entries {
-            let before = self.chains.last().copied().unwrap_or(0);
-            let kind = entry.get_entry_type() as u64;
-            let chain = mix_bytes(mix(mix(before, entry.term), kind), &entry.data);
-            self.chains.push(chain);
-            self.written.push(Written { index: entry.index, term: entry.term, chain });
+    fn write_chains(&mut self, base: Option<Base>, entries: &[Entry]) {
+        if let Some(base) = base {
+            self.chains.begin(base.id, &self.known);
         }
+        self.chains.write(entries, &mut self.written);
     }
-}
 
-/// The log that is on a disk now, apart from any process: what of it can be read.
-pub fn peek(disk: &SharedDisk) -> MemoryLog {
-    let file = Bytes::from(lock(disk).file.clone());
-    let mut memory = MemoryLog::new();
-    let mut at = 0;
-    while let Some((hard_state, entries, next)) = decode(&file, at) {
-        let round = Persist { hard_state: Some(&hard_state), entries: &entries, must_sync: false };
-        if memory.persist(round).is_err() {
-            break;
+    /// The hashes of what the file holds up to a length.
+    fn replay_chains(&mut self, len: usize) {
+        let file = Bytes::copy_from_slice(&self.file[..len]);
+        self.chains = Chains::default();
+        for (record, _) in records(&file) {
+            let base = (record.kind == Kind::Anew).then_some(record.base);
+            self.write_chains(base, &record.entries);
         }
-        at = next;
-    }
-    memory
-}
-
-/// The log of a running node.
-#[derive(Debug)]
-pub struct SimLog {
-    memory: MemoryLog,
-    disk: SharedDisk,
-}
-
-impl SimLog {
-    /// Opens the log as the last process left it; an error says that the disk has rotted.
-    pub fn open(disk: &SharedDisk) -> Result<Self, Fatal> {
-        let mut memory = MemoryLog::new();
-        let mut this = lock(disk);
-        let before = std::mem::take(&mut this.chains);
-        let synced = this.durable(Time::MAX).len;
-        let file = Bytes::from(this.file.clone());
-        let mut at = 0;
-        while at < file.len() {
-            let Some((hard_state, entries, next)) = decode(&file, at) else {
-                if at < synced {
-                    // What was in it counts, though nobody can read it any more.
-                    this.chains = before;
-                    return Err(Fatal::msg(format!("the log is damaged at byte {at}")));
-                }
-                // It was never synced, so nobody was told of it.
-                this.file.truncate(at);
-                break;
-            };
-            memory.persist(Persist {
-                hard_state: Some(&hard_state),
-                entries: &entries,
-                must_sync: false,
-            })?;
-            this.extend_chains(&entries);
-            at = next;
-        }
-        this.written.clear();
-        // What a start has read is durable: it reads from the disk, not from a cache.
-        let hard_state = memory.hard_state();
-        let (len, last) = (this.file.len(), memory.last_index());
-        let (term, vote) = (hard_state.term, hard_state.vote);
-        this.durable = vec![Durable { at: 0, len, term, vote, last, first: u64::MAX }];
-        drop(this);
-        Ok(Self { memory, disk: Arc::clone(disk) })
-    }
-}
-
-impl LogStore for SimLog {
-    fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
-        let before = self.memory.hard_state();
-        self.memory.persist(round)?;
-        let hard_state = self.memory.hard_state();
-        let last = self.memory.last_index();
-        let mut disk = lock(&self.disk);
-        let disk = &mut *disk;
-        if disk.violation.is_none() {
-            disk.violation = broken_promise(&before, &hard_state);
-        }
-        let expected = round.entries.last().map_or(disk.chains.len() as u64, |entry| entry.index);
-        if last != expected {
-            let detail = format!("it ends at {last} instead of {expected}");
-            disk.violation = Some(Violation::new("a log holds what was written", detail));
-        }
-        // As in the log on RocksDB, a commit index alone stays in memory until the next round.
-        if round.entries.is_empty() && !round.must_sync {
-            return Ok(());
-        }
-        disk.extend_chains(round.entries);
-        if disk.ailment.is_full {
-            disk.incidents.push(Incident::Full);
-            return Err(Fatal::msg("writing the log: no space left on the disk"));
-        }
-        if !disk.is_volatile {
-            let record = encode(&hard_state, round.entries);
-            disk.file.extend_from_slice(&record);
-        }
-        if let Some(is_kept) = disk.ailment.fails.take() {
-            disk.incidents.push(Incident::Failed);
-            if !is_kept {
-                let len = disk.durable(Time::MAX).len;
-                disk.file.truncate(len);
-            }
-            return Err(Fatal::msg("syncing the log: input/output error"));
-        }
-        let first = round.entries.first().map_or(u64::MAX, |entry| entry.index);
-        if round.must_sync {
-            disk.sync(&hard_state, first, last);
-        } else {
-            let unsynced = disk.unsynced_first.unwrap_or(u64::MAX);
-            disk.unsynced_first = Some(unsynced.min(first));
-        }
-        Ok(())
-    }
-
-    fn hard_state(&self) -> HardState {
-        self.memory.hard_state()
-    }
-
-    fn last_index(&self) -> u64 {
-        self.memory.last_index()
-    }
-
-    fn term(&self, index: u64) -> Result<Option<u64>, Fatal> {
-        self.memory.term(index)
-    }
-
-    fn entries(&self, low: u64, high: u64, bytes_max: u64) -> Result<Vec<Entry>, Fatal> {
-        self.memory.entries(low, high, bytes_max)
-    }
-}
-
-/// Terms and commits never fall, and a vote is given once in a term.
-fn broken_promise(before: &HardState, after: &HardState) -> Option<Violation> {
-    let falls = after.term < before.term || after.commit < before.commit;
-    let votes_again = after.term == before.term && before.vote != 0 && after.vote != before.vote;
-    (falls || votes_again).then(|| {
-        let detail = format!("{before:?} became {after:?}");
-        Violation::new("terms, votes and commits never fall", detail)
-    })
-}
-
-/// A record: length and checksum, each 4 bytes; then term, vote, commit, and the entries.
-fn encode(hard_state: &HardState, entries: &[Entry]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for part in [hard_state.term, hard_state.vote, hard_state.commit] {
-        body.extend(part.to_le_bytes());
-    }
-    for entry in entries {
-        entry.write_length_delimited_to_vec(&mut body).expect("an entry always encodes");
-    }
-    let len = u32::try_from(body.len()).expect("a round is limited");
-    let mut record = len.to_le_bytes().to_vec();
-    // The length is part of what is checked.
-    record.extend(crc32c::crc32c_append(len, &body).to_le_bytes());
-    record.extend(body);
-    record
-}
-
-fn decode(file: &Bytes, at: usize) -> Option<(HardState, Vec<Entry>, usize)> {
-    let number = |at: usize| {
-        let bytes = file.get(at..at + 4)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
-    };
-    let (len, crc) = (number(at)?, number(at + 4)?);
-    let end = at + HEADER_BYTES + usize::try_from(len).ok()?;
-    let body = file.get(at + HEADER_BYTES..end)?;
-    if body.len() < 24 || crc32c::crc32c_append(len, body) != crc {
-        return None;
-    }
-    let part = |at: usize| body[at..at + 8].try_into().map(u64::from_le_bytes).ok();
-    let mut hard_state = HardState::default();
-    (hard_state.term, hard_state.vote, hard_state.commit) = (part(0)?, part(8)?, part(16)?);
-    let mut entries = Vec::new();
-    let rest = file.slice(at + HEADER_BYTES + 24..end);
-    let mut input = protobuf::CodedInputStream::from_carllerche_bytes(&rest);
-    while !input.eof().ok()? {
-        entries.push(input.read_message().ok()?);
-    }
-    Some((hard_state, entries, end))
-}
-
-#[cfg(test)]
-mod tests {
-    use quorate_core::log::conformance;
-
-    use super::*;
-
-    fn open(disk: &SharedDisk) -> SimLog {
-        SimLog::open(disk).unwrap()
-    }
-
-    #[test]
-    fn the_simulated_log_conforms() {
-        conformance::suite(|| open(&Disk::new(false, fastrand::Rng::with_seed(1))));
-    }
-
-    /// Two rounds, of which the second is not synced when the process ends.
-    fn crashed(unsynced: Unsynced, seed: u64) -> (SharedDisk, Option<Unsynced>) {
-        let disk = Disk::new(false, fastrand::Rng::with_seed(seed));
-        let mut log = open(&disk);
-        conformance::append(&mut log, &[conformance::entry(1, 1, b"durable")]);
-        let synced = lock(&disk).now;
-        conformance::append(&mut log, &[conformance::entry(2, 1, &[7; 500])]);
-        let done = lock(&disk).crash(synced, unsynced);
-        (disk, done)
-    }
-
-    #[test]
-    fn what_was_synced_is_there_whatever_became_of_the_rest() {
-        for seed in 0..50 {
-            for unsynced in [Unsynced::Lost, Unsynced::Torn, Unsynced::Reordered] {
-                let (disk, done) = crashed(unsynced, seed);
-                assert!(done.is_some());
-                assert_eq!(open(&disk).last_index(), 1, "seed {seed}, {unsynced:?}");
-            }
-            let (disk, _) = crashed(Unsynced::Kept, seed);
-            assert_eq!(open(&disk).last_index(), 2);
-        }
-    }
-
-    #[test]
-    fn every_flipped_bit_is_found() {
-        for seed in 0..200 {
-            let (disk, _) = crashed(Unsynced::Lost, seed);
-            assert!(lock(&disk).rot());
-            let error = SimLog::open(&disk).expect_err("it is damaged").to_string();
-            assert!(error.contains("damaged"), "{error}");
-        }
+        self.written.clear();
     }
 }

@@ -112,6 +112,12 @@ pub enum Fault {
     Estrange(Target),
     /// A node is isolated, and all others but that one restart at once.
     Desert(Target),
+    /// So many percent of the chunks of snapshots arrive damaged.
+    DamagedChunks(u8),
+    /// A process ends after so many steps with snapshots, sent or received.
+    CrashInSnapshot(Target, u8),
+    /// A node asks for a snapshot, although it needs none.
+    Resync(Target),
 }
 
 impl fmt::Display for Fault {
@@ -155,6 +161,11 @@ impl fmt::Display for Fault {
             Self::Estrange(target) => write!(f, "{target} and one other are cut off"),
             Self::Desert(target) => write!(f, "{target} is isolated, all others but one restart"),
             Self::SlowApply(target, by) => write!(f, "entries take {target} {} ms more", ms(by)),
+            Self::DamagedChunks(percent) => write!(f, "{percent} % of snapshots' chunks damaged"),
+            Self::CrashInSnapshot(target, step) => {
+                write!(f, "{target} crashes at step {step} with a snapshot")
+            }
+            Self::Resync(target) => write!(f, "{target} asks for a snapshot"),
         }
     }
 }
@@ -230,6 +241,10 @@ quorate_core::named! {
         OfferAndDoze = "pause while handing over",
         Estrange = "leader and one other cut off",
         Desert = "leader isolated, others restarted",
+        ChunkDamaged = "snapshot's chunk damaged",
+        StreamBroken = "snapshot's stream broken",
+        CrashInSnapshot = "crash within a snapshot",
+        Resync = "snapshot asked for",
     }
 }
 

@@ -1,14 +1,14 @@
 //! What must hold between nodes, checked after every event. It sees all nodes at once, which no
 //! node does, and believes none of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use quorate_core::batch::Payload;
 use quorate_core::id::{LogId, RaftId};
 use quorate_core::members::Members;
 
-use crate::disk::Written;
+use crate::disk::{Chains, Known, Written};
 use crate::trace::{mix, mix_bytes};
 
 /// A rule that does not hold.
@@ -56,8 +56,8 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Oracle {
     leaders: BTreeMap<u64, RaftId>,
-    /// The hash of the log up to an entry, by its index and term. Never gone through in its order.
-    chains: HashMap<(u64, u64), u64>,
+    /// The hash of the log up to each entry that some node wrote.
+    pub chains: Known,
     committed: Vec<Entry>,
     /// What applying each entry has done.
     applied: Vec<u64>,
@@ -68,25 +68,20 @@ pub struct Oracle {
 impl Oracle {
     /// Two logs with an entry of one index and term are equal up to it.
     pub fn written(&mut self, node: RaftId, written: Written) -> Checked {
-        let known = self.chains.entry((written.index, written.term)).or_insert(written.chain);
-        ensure(*known == written.chain, "logs match", || {
-            format!("member {node} wrote another entry {}@{}", written.index, written.term)
+        let known = self.chains.first(written.id, written.chain);
+        ensure(known == written.chain, "logs match", || {
+            format!("member {node} wrote another entry {}", written.id)
         })
     }
 
     /// A group of one asks nobody for a vote: a term that it began and did not make durable begins
     /// again after a crash, with other entries.
     pub fn written_alone(&mut self, written: Written) {
-        self.chains.insert((written.index, written.term), written.chain);
+        self.chains.replace(written.id, written.chain);
     }
 
     /// One leader in a term, and it has all that was committed in earlier terms. True if it is new.
-    pub fn leads(
-        &mut self,
-        member: RaftId,
-        term: u64,
-        chain: impl Fn(u64) -> Option<u64>,
-    ) -> Checked<bool> {
+    pub fn leads(&mut self, member: RaftId, term: u64, chains: &Chains) -> Checked<bool> {
         if let Some(known) = self.leaders.get(&term) {
             ensure(*known == member, "one leader in a term", || {
                 format!("{known} and {member} in term {term}")
@@ -98,8 +93,8 @@ impl Oracle {
         let Some(last) = earlier.checked_sub(1).map(|at| self.committed[at].id) else {
             return Ok(true);
         };
-        let has = chain(last.index);
-        ensure(has == self.chain_of(last), "a leader has all that is committed", || {
+        let has = chains.covers(last.index) || chains.get(last.index) == self.chain_of(last);
+        ensure(has, "a leader has all that is committed", || {
             format!("{member} leads term {term} without entry {last}")
         })?;
         Ok(true)
@@ -107,7 +102,7 @@ impl Oracle {
 
     /// The hash of the log up to an entry that was written somewhere.
     pub fn chain_of(&self, id: LogId) -> Option<u64> {
-        self.chains.get(&(id.index, id.term)).copied()
+        self.chains.get(id)
     }
 
     /// What is committed stays, in its order, and is the same everywhere. True when it is new.

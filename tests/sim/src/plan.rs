@@ -194,6 +194,10 @@ fn bounds(rng: &mut fastrand::Rng) -> Bounds {
         uncommitted_bytes_max: (*pick(rng, &[all.uncommitted_bytes_max, 4_000, 600]))
             .max(message_bytes_max),
         reads_waiting_max: *pick(rng, &[all.reads_waiting_max, 3]),
+        // Mostly so few that logs are cut, and that who was away for a while needs a snapshot.
+        log_entries_max: *pick(rng, &[all.log_entries_max, 60, 16, 4]),
+        log_bytes_max: *pick(rng, &[all.log_bytes_max, all.log_bytes_max, 2_000]),
+        snapshot_ticks_max: *pick(rng, &[20, 60]),
         ..all
     }
 }
@@ -208,8 +212,8 @@ fn batcher(rng: &mut fastrand::Rng) -> BatcherConfig {
 }
 
 /// Families of faults: a seed leaves each out with even chances.
-const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 9] =
-    [messages, partitions, partitions, crashes, crashes, standing, disks, clocks, rot];
+const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 10] =
+    [messages, partitions, partitions, crashes, crashes, standing, disks, clocks, rot, snapshots];
 
 fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
     let families: Vec<_> = FAMILIES.into_iter().filter(|_| rng.bool()).collect();
@@ -326,6 +330,14 @@ fn clocks(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     match rng.u32(0..2) {
         0 => Fault::ClockJump(target, rng.i64(-3_600_000..3_600_000)),
         _ => Fault::ClockFreeze(target),
+    }
+}
+
+fn snapshots(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    match rng.u32(0..4) {
+        0 => Fault::DamagedChunks(*pick(rng, &[10, 50])),
+        1 => Fault::Resync(target(rng, nodes)),
+        _ => Fault::CrashInSnapshot(target(rng, nodes), rng.u8(0..12)),
     }
 }
 

@@ -1,7 +1,11 @@
 //! A node's state on its disk: as in RocksDB without a write-ahead log, what is committed becomes
 //! durable only some time later, in its order. A crash leaves the state of some earlier commit,
 //! whole.
+//!
+//! States have numbers, as folders have names. One of them is in use; others came with snapshots,
+//! and are durable as a whole. Which one a start goes on with is the log's to say.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +24,10 @@ pub struct SimState(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// The number of the state in use.
+    number: u64,
+    /// Whole states that wait to be used, by number.
+    staged: BTreeMap<u64, MemoryState>,
     live: Arc<MemoryState>,
     durable: MemoryState,
     /// Committed, in order, and not durable.
@@ -33,6 +41,8 @@ impl SimState {
     /// An empty state.
     pub fn new(rng: fastrand::Rng) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
+            number: 0,
+            staged: BTreeMap::new(),
             live: Arc::default(),
             durable: MemoryState::new(),
             pending: Vec::new(),
@@ -65,9 +75,68 @@ impl SimState {
     /// Everything in it is gone.
     pub fn wipe(&self) {
         let mut inner = self.lock();
+        inner.staged.clear();
+        inner.number = 0;
         inner.pending.clear();
         inner.durable = MemoryState::new();
         inner.live = Arc::default();
+    }
+
+    /// A state has come as a snapshot; from here on it is durable. Returns its number.
+    pub fn stage(&self, changes: Changes, meta: Meta) -> Result<u64, Fatal> {
+        let mut inner = self.lock();
+        let last = inner.staged.last_key_value().map_or(inner.number, |(number, _)| *number);
+        let number = last.max(inner.number) + 1;
+        let state = MemoryState::new();
+        state.commit(changes, meta)?;
+        inner.staged.insert(number, state);
+        Ok(number)
+    }
+
+    /// A state that was staged takes the place of the one in use, which is gone.
+    pub fn install(&self, number: u64) -> Result<(), Fatal> {
+        let mut inner = self.lock();
+        let missing = || Fatal::msg(format!("there is no state of number {number}"));
+        let state = inner.staged.remove(&number).ok_or_else(missing)?;
+        inner.pending.clear();
+        inner.number = number;
+        inner.live = Arc::new(copy(&state)?);
+        inner.durable = state;
+        Ok(())
+    }
+
+    /// A state that was staged is of no use.
+    pub fn discard(&self, number: u64) {
+        self.lock().staged.remove(&number);
+    }
+
+    /// A start goes on with the state of that number; all others go. False when it is not there.
+    pub fn open(&self, number: u64) -> Result<bool, Fatal> {
+        let is_staged = self.lock().staged.contains_key(&number);
+        if is_staged {
+            self.install(number)?;
+        }
+        let mut inner = self.lock();
+        let is_there = inner.number == number;
+        if is_there {
+            inner.staged.clear();
+        }
+        Ok(is_there)
+    }
+
+    /// What the state of a number has made durable.
+    pub fn durable(&self, number: u64) -> u64 {
+        let inner = self.lock();
+        let state = if inner.number == number { Some(&inner.durable) } else { None };
+        let state = state.or_else(|| inner.staged.get(&number));
+        state.map_or(0, |state| state.snapshot().meta().applied.index)
+    }
+
+    /// What was committed up to an index is durable now.
+    pub fn flush_up_to(&self, index: u64) -> Result<(), Fatal> {
+        let mut inner = self.lock();
+        let count = inner.pending.partition_point(|(_, meta)| meta.applied.index <= index);
+        inner.flush(count)
     }
 }
 
@@ -83,13 +152,36 @@ impl Inner {
 fn copy(state: &MemoryState) -> Result<MemoryState, Fatal> {
     let view = state.snapshot();
     let copy = MemoryState::new();
+    copy.commit(all(&*view)?, view.meta().clone())?;
+    Ok(copy)
+}
+
+/// All of a state, as the changes that make it from nothing.
+pub fn all(view: &dyn StateView) -> Result<Changes, Fatal> {
     let mut changes = Changes::default();
     for space in Space::ALL {
-        let pairs = pairs(&*view, space)?;
+        let pairs = pairs(view, space)?;
         changes.space_mut(space).extend(pairs.into_iter().map(|(key, value)| (key, Some(value))));
     }
-    copy.commit(changes, view.meta().clone())?;
-    Ok(copy)
+    Ok(changes)
+}
+
+/// A number that stands for all of a state.
+pub fn digest(view: &dyn StateView) -> Result<u64, Fatal> {
+    let meta = mix_bytes(0, &view.meta().encode());
+    Ok(digest_of(meta, &all(view)?))
+}
+
+fn digest_of(seed: u64, changes: &Changes) -> u64 {
+    let mut digest = seed;
+    for space in Space::ALL {
+        digest = mix(digest, space.number().into());
+        for (key, value) in changes.space(space) {
+            digest = mix_bytes(mix_bytes(digest, key), value.as_deref().unwrap_or(b"deleted"));
+            digest = mix(digest, value.is_some().into());
+        }
+    }
+    digest
 }
 
 /// All pairs of a space.
@@ -109,14 +201,7 @@ impl StateStore for SimState {
 
     fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
         let mut inner = self.lock();
-        let mut digest = mix_bytes(0, &meta.encode());
-        for space in Space::ALL {
-            digest = mix(digest, space.number().into());
-            for (key, value) in changes.space(space) {
-                digest = mix_bytes(mix_bytes(digest, key), value.as_deref().unwrap_or(b"deleted"));
-                digest = mix(digest, value.is_some().into());
-            }
-        }
+        let digest = digest_of(mix_bytes(0, &meta.encode()), &changes);
         inner.last_commit = digest;
         inner.live.commit(changes.clone(), meta.clone())?;
         inner.pending.push((changes, meta));

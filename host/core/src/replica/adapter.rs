@@ -1,10 +1,12 @@
 //! A [`LogStore`] as the raft crate wants to see it.
 
+use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::{Recovered, ReplicaConfig};
-use crate::log::{LogStore, Persist};
+use super::Recovered;
+use crate::id::RaftId;
+use crate::log::{Base, LogStore, Persist, Sizes};
 use crate::members::Members;
 use crate::outcome::Fatal;
 
@@ -13,6 +15,11 @@ pub(super) struct Adapter<L> {
     log: L,
     conf: ConfState,
     recovered_commit: bool,
+    /// What a snapshot of the state would have applied, at the least.
+    applied: u64,
+    /// The last entry that changed the members: a snapshot must have it, or it might be one that
+    /// does not know whom it is for.
+    conf_changed: u64,
 }
 
 impl<L: LogStore> Adapter<L> {
@@ -32,6 +39,14 @@ impl<L: LogStore> Adapter<L> {
                  run again under its number: restore its folder, or leave it to the others"
             )));
         }
+        let base = log.base().id;
+        if applied.index < base.index {
+            return Err(Fatal::msg(format!(
+                "the state has applied entry {applied}, but the log begins behind {base}: the \
+                 state was lost, and what made it is no longer in the log. Leave this folder, and \
+                 let this node join anew"
+            )));
+        }
         let term = log.term(applied.index)?;
         if term != Some(applied.term) {
             return Err(Fatal::msg(format!(
@@ -49,9 +64,34 @@ impl<L: LogStore> Adapter<L> {
         let recovered_commit = hard_state.commit < applied.index;
         if recovered_commit {
             hard_state.commit = applied.index;
-            log.persist(Persist { hard_state: Some(&hard_state), entries: &[], must_sync: true })?;
+            let hard_state = Some(&hard_state);
+            log.persist(Persist { hard_state, must_sync: true, ..Persist::default() })?;
         }
-        Ok(Self { log, conf, recovered_commit })
+        // Where the members changed is not known any more: at the latest, here.
+        let (applied, conf_changed) = (applied.index, applied.index);
+        Ok(Self { log, conf, recovered_commit, applied, conf_changed })
+    }
+
+    /// The state has applied this much.
+    pub(super) fn set_applied(&mut self, index: u64) {
+        self.applied = self.applied.max(index);
+    }
+
+    /// An entry that changes the members was handed out.
+    pub(super) fn set_conf_changed(&mut self, index: u64) {
+        self.conf_changed = index;
+    }
+
+    pub(super) fn cut(&mut self, index: u64) -> Result<(), Fatal> {
+        self.log.cut(index)
+    }
+
+    pub(super) fn base(&self) -> Base {
+        self.log.base()
+    }
+
+    pub(super) fn sizes(&self) -> &Sizes {
+        self.log.sizes()
     }
 
     pub(super) fn persist(&mut self, round: Persist<'_>) -> Result<(), Fatal> {
@@ -69,12 +109,12 @@ impl<L: LogStore> Adapter<L> {
 }
 
 /// The members as a state knows them; the founders where it has applied no change of them.
-pub(super) fn members(recovered: &Recovered, config: &ReplicaConfig) -> Result<Members, Fatal> {
-    if recovered.conf.is_empty() {
-        return Ok(Members::founded(&config.founders));
+pub(super) fn members(conf: &Bytes, founders: &[RaftId]) -> Result<Members, Fatal> {
+    if conf.is_empty() {
+        return Ok(Members::founded(founders));
     }
-    Members::decode(&recovered.conf)
-        .map_err(|error| Fatal::new("starting from a state", error.into()))
+    Members::decode(conf)
+        .map_err(|error| Fatal::new("reading the members of a state", error.into()))
 }
 
 fn storage_error(fatal: Fatal) -> raft::Error {
@@ -94,25 +134,41 @@ impl<L: LogStore> Storage for Adapter<L> {
         max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
+        if low <= self.log.base().id.index {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
         self.log.entries(low, high, bytes_max).map_err(storage_error)
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
+        if index < self.log.base().id.index {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
         let term = self.log.term(index).map_err(storage_error)?;
         term.ok_or(raft::Error::Store(StorageError::Unavailable))
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(1)
+        Ok(self.log.base().id.index + 1)
     }
 
     fn last_index(&self) -> raft::Result<u64> {
         Ok(self.log.last_index())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // Never asked for: every follower can be served from index 1 on.
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// Only what the snapshot will have at the least: it is taken when it is sent, and the member
+    /// that gets it is told by its state what it has.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let index = self.applied;
+        let is_there = index >= request_index && index >= self.conf_changed && index > 0;
+        // Behind the base, this member is about to install a snapshot itself.
+        if !is_there || index < self.log.base().id.index {
+            return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        snapshot.mut_metadata().index = index;
+        snapshot.mut_metadata().term = self.term(index)?;
+        Ok(snapshot)
     }
 }

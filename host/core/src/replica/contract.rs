@@ -42,6 +42,12 @@ pub struct Bounds {
     pub reads_waiting_max: usize,
     /// See [`limits::CATCH_UP_ENTRIES_MAX`].
     pub catch_up_entries_max: u64,
+    /// See [`limits::LOG_ENTRIES_MAX`].
+    pub log_entries_max: u64,
+    /// See [`limits::LOG_BYTES_MAX`].
+    pub log_bytes_max: u64,
+    /// See [`limits::SNAPSHOT_TICKS_MAX`].
+    pub snapshot_ticks_max: u32,
 }
 
 impl Default for Bounds {
@@ -53,6 +59,9 @@ impl Default for Bounds {
             uncommitted_bytes_max: limits::UNCOMMITTED_BYTES_MAX,
             reads_waiting_max: limits::READS_WAITING_MAX,
             catch_up_entries_max: limits::CATCH_UP_ENTRIES_MAX,
+            log_entries_max: limits::LOG_ENTRIES_MAX,
+            log_bytes_max: limits::LOG_BYTES_MAX,
+            snapshot_ticks_max: limits::SNAPSHOT_TICKS_MAX,
         }
     }
 }
@@ -90,6 +99,24 @@ pub enum Event<W, R> {
     Read(R),
     /// The state machine has applied all entries up to this index.
     Applied(u64),
+    /// The state is durable up to this index: the answer to [`Outbox::flush`].
+    Durable(u64),
+    /// A snapshot from another member: its state is here, whole and durable.
+    Snapshot {
+        /// As the sender's outbox had it.
+        message: Bytes,
+        /// The state that came with it.
+        staged: Staged,
+    },
+    /// A snapshot that this member sends is getting on.
+    SnapshotUnderWay(u64),
+    /// A snapshot that this member has sent has arrived, or has not.
+    SnapshotSent {
+        /// As the [`Transfer`] had it.
+        number: u64,
+        /// Whether the other member has it, and has been told.
+        is_ok: bool,
+    },
     /// A message to that member could not be delivered.
     Unreachable(RaftId),
     /// The node is about to stop: another member should lead.
@@ -112,6 +139,44 @@ pub trait Outbox<W, R> {
     fn read(&mut self, readers: Vec<R>, index: Result<u64, Refusal>);
     /// The lease is this one from now on; only where there are leases.
     fn lease(&mut self, _lease: Lease) {}
+    /// Waiters who will not learn from this member what became of their commands: the entries are
+    /// in a snapshot, without their outcomes.
+    fn forget(&mut self, waiters: Vec<W>);
+    /// Make the state durable, while apply goes on, and answer with [`Event::Durable`]. Asked again
+    /// only after the answer.
+    fn flush(&mut self);
+    /// Send another member a snapshot of the state as it is now, which is not behind what
+    /// [`Event::Applied`] last said. Answer with [`Event::SnapshotSent`].
+    fn snapshot(&mut self, transfer: Transfer);
+    /// Apply goes on with a state that was staged, behind all that was handed to it before. The old
+    /// state may then go: after a restart, the log names the new one.
+    fn install(&mut self, staged: Staged);
+    /// A state that was staged is of no use.
+    fn discard(&mut self, staged: Staged);
+}
+
+/// A snapshot for another member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// A number of its own, while this replica lives.
+    pub number: u64,
+    /// Whom it is for.
+    pub to: RaftId,
+    /// What the other member is given with the state: [`Event::Snapshot`].
+    pub message: Bytes,
+    /// The term in which this member leads: in a later one, the message is void.
+    pub term: u64,
+}
+
+/// A state that came as a snapshot, and waits to be installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// The number of its store.
+    pub state: u64,
+    /// The last entry that it has applied.
+    pub applied: LogId,
+    /// The members as of then; empty for the founders.
+    pub conf: Bytes,
 }
 
 /// A committed entry.
@@ -151,4 +216,6 @@ pub struct Status {
     pub committed: u64,
     /// The last index in the log.
     pub last: u64,
+    /// The index before the first in the log.
+    pub base: u64,
 }

@@ -56,12 +56,44 @@ crate::named! {
         LeaseLost = "lease ended with the lead",
         /// A vote was withheld since a leader was just heard, or since the member has just started.
         VoteWithheld = "vote withheld",
+        /// The log was cut.
+        LogCut = "log cut",
+        /// It was kept for a member that is alive.
+        LogHeld = "log kept for others",
+        /// A member was sent a snapshot.
+        SnapshotSent = "snapshot sent",
+        /// It was heard to have arrived.
+        SnapshotArrived = "snapshot arrived",
+        /// It was heard to be lost.
+        SnapshotFailed = "snapshot failed",
+        /// Nothing was heard of it.
+        SnapshotTimedOut = "snapshot timed out",
+        /// News of a snapshot that another one has replaced, or that counts as lost already.
+        SnapshotReportLate = "snapshot reported late",
+        /// A snapshot was installed.
+        SnapshotInstalled = "snapshot installed",
+        /// A snapshot came that raft had no use for.
+        SnapshotUseless = "snapshot of no use",
+        /// A second snapshot came before the first was installed.
+        SnapshotReplaced = "snapshot replaced by the next",
+        /// A snapshot came that is older than the one that was asked for.
+        SnapshotTooOld = "snapshot older than asked for",
+        /// A member asked for a snapshot.
+        SnapshotAskedFor = "snapshot asked for",
+        /// A snapshot has the entry of a command, but not its outcome.
+        WaiterForgotten = "outcome lost in a snapshot",
     }
 }
 
 /// How often each [`Mark`] was reached since the replica started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
 
 impl Marks {
     /// How often this one was reached.

@@ -1,6 +1,8 @@
 //! Members of one group in one thread, their messages carried by hand: elections, deposed leaders,
 //! conflicting tails, restarts, reads, and a node that lost its log.
 
+mod snapshots;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod change;
@@ -26,6 +28,11 @@ struct Effects {
     committed: Vec<Waiter>,
     refused: Vec<(Waiter, Refusal)>,
     reads: Vec<(Reader, Result<u64, Refusal>)>,
+    forgotten: Vec<Waiter>,
+    flushes: u32,
+    transfers: Vec<Transfer>,
+    installed: Vec<Staged>,
+    discarded: Vec<Staged>,
 }
 
 impl Outbox<Waiter, Reader> for Effects {
@@ -42,6 +49,29 @@ impl Outbox<Waiter, Reader> for Effects {
     fn read(&mut self, readers: Vec<Reader>, index: Result<u64, Refusal>) {
         self.reads.extend(readers.into_iter().map(|reader| (reader, index)));
     }
+    fn forget(&mut self, waiters: Vec<Waiter>) {
+        self.forgotten.extend(waiters);
+    }
+    fn flush(&mut self) {
+        self.flushes += 1;
+    }
+    fn snapshot(&mut self, transfer: Transfer) {
+        self.transfers.push(transfer);
+    }
+    fn install(&mut self, staged: Staged) {
+        self.installed.push(staged);
+    }
+    fn discard(&mut self, staged: Staged) {
+        self.discarded.push(staged);
+    }
+}
+
+impl Effects {
+    /// What its state has.
+    fn state(&self) -> LogId {
+        let applied = self.applied.last().map_or(LogId::default(), |(id, _)| *id);
+        applied.max(self.installed.last().map_or(LogId::default(), |staged| staged.applied))
+    }
 }
 
 struct Member {
@@ -57,21 +87,24 @@ struct Group {
 }
 
 fn start(id: RaftId, founders: u32, log: MemoryLog) -> Member {
-    let config = ReplicaConfig {
-        id,
-        founders: (1..=founders).map(member).collect(),
-        seed: id.get(),
-        bounds: Bounds::default(),
-        lease: None,
-    };
+    start_bounded(id, founders, log, Bounds::default())
+}
+
+fn start_bounded(id: RaftId, founders: u32, log: MemoryLog, bounds: Bounds) -> Member {
+    let founders = (1..=founders).map(member).collect();
+    let config = ReplicaConfig { id, founders, seed: id.get(), bounds, lease: None };
     let replica = Replica::new(config, log, &Recovered::default()).unwrap();
     Member { replica, effects: Effects::default() }
 }
 
 impl Group {
     fn new(size: u32) -> Self {
-        let members =
-            (1..=size).map(|node| (member(node), start(member(node), size, MemoryLog::new())));
+        Self::bounded(size, Bounds::default())
+    }
+
+    fn bounded(size: u32, bounds: Bounds) -> Self {
+        let start = |id| (id, start_bounded(id, size, MemoryLog::new(), bounds));
+        let members = (1..=size).map(member).map(start);
         Self {
             members: members.collect(),
             cut_off: BTreeSet::new(),
@@ -95,8 +128,11 @@ impl Group {
         loop {
             let mut moved = false;
             for id in self.members.keys().copied().collect::<Vec<_>>() {
-                let last = self.at(id).effects.applied.last().map_or(0, |(at, _)| at.index);
-                self.handle(id, Event::Applied(last));
+                let applied = self.at(id).effects.state().index;
+                self.handle(id, Event::Applied(applied));
+                if std::mem::take(&mut self.at(id).effects.flushes) > 0 {
+                    self.handle(id, Event::Durable(applied));
+                }
                 while let Some((to, message)) = self.at(id).effects.sent.pop_front() {
                     moved = true;
                     self.deliver(id, to, message);
@@ -325,7 +361,8 @@ fn the_same_seed_elects_the_same_leader() {
 fn log_with(entries: &[Entry], commit: u64) -> MemoryLog {
     let mut log = MemoryLog::new();
     let hard_state = conformance::hard_state(2, 0, commit);
-    log.persist(Persist { hard_state: Some(&hard_state), entries, must_sync: true }).unwrap();
+    log.persist(Persist { hard_state: Some(&hard_state), entries, must_sync: true, base: None })
+        .unwrap();
     log
 }
 

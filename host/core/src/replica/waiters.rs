@@ -14,6 +14,9 @@ pub(super) enum Verdict {
     Overwritten,
 }
 
+/// Waiters, by the entry of each.
+type Groups<W> = Vec<Vec<W>>;
+
 /// Waiters by (term, index), in the order of proposal.
 pub(super) struct Waiters<W> {
     queue: VecDeque<(LogId, Vec<W>)>,
@@ -71,11 +74,38 @@ impl<W> Waiters<W> {
         self.queue = rest;
         decided
     }
+
+    /// Everything that a snapshot up to `id` decides: whose entries it may have, and whose places
+    /// it proves lost. It tells of nobody's outcome.
+    pub(super) fn cover(&mut self, id: LogId) -> (Groups<W>, Groups<W>) {
+        let (mut covered, mut overwritten) = (Vec::new(), Vec::new());
+        for (own, waiters) in std::mem::take(&mut self.queue) {
+            if own.index <= id.index {
+                covered.push(waiters);
+            } else if own.term < id.term {
+                overwritten.push(waiters);
+            } else {
+                self.queue.push_back((own, waiters));
+            }
+        }
+        (covered, overwritten)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_leaves_those_in_the_dark_whose_entries_it_may_have() {
+        let mut waiters = Waiters::new();
+        waiters.push(id(1, 5), vec!['a']);
+        waiters.push(id(1, 9), vec!['b']);
+        waiters.push(id(3, 7), vec!['c']);
+        waiters.push(id(3, 8), vec!['d']);
+        assert_eq!(waiters.cover(id(3, 7)), (vec![vec!['a'], vec!['c']], vec![vec!['b']]));
+        assert_eq!(waiters.resolve(id(3, 8)), [(vec!['d'], Verdict::Committed)]);
+    }
 
     const fn id(term: u64, index: u64) -> LogId {
         LogId { term, index }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use quorate_core::log::MemoryLog;
-use quorate_core::log::conformance::{append, entry, hard_state, suite};
+use quorate_core::log::conformance::{self, append, entry, hard_state, suite};
 use tempfile::TempDir;
 
 use super::*;
@@ -50,7 +50,13 @@ fn reopening_keeps_entries_and_hard_state() {
     let vote = hard_state(2, 3, 1);
     let entries = [entry(1, 1, b"one"), entry(2, 2, b"")];
     let mut log = reopen(dir.path()).unwrap();
-    log.persist(Persist { hard_state: Some(&vote), entries: &entries, must_sync: true }).unwrap();
+    log.persist(Persist {
+        hard_state: Some(&vote),
+        entries: &entries,
+        must_sync: true,
+        base: None,
+    })
+    .unwrap();
     drop(log);
     let log = reopen(dir.path()).unwrap();
     assert_eq!(log.hard_state(), vote);
@@ -63,7 +69,7 @@ fn a_commit_kept_in_memory_is_durable_with_the_next_round() {
     let dir = TempDir::new().unwrap();
     let mut log = three_entries(dir.path());
     let commit = hard_state(0, 0, 3);
-    log.persist(Persist { hard_state: Some(&commit), entries: &[], must_sync: false }).unwrap();
+    conformance::commit(&mut log, &commit, false);
     append(&mut log, &[entry(4, 2, b"four")]);
     drop(log);
     assert_eq!(reopen(dir.path()).unwrap().hard_state(), commit);
@@ -142,12 +148,14 @@ fn what_does_not_fit_together_is_noticed() {
     rejects(|disk| disk.db.delete(disk.key(KIND_ENTRY, 3)).unwrap(), "entry 3 is missing");
     rejects(|disk| disk.db.delete(disk.key(KIND_HEAD, 0)).unwrap(), "behind its end at 0");
     rejects(|disk| write_head(disk, &[], 2, 0), "behind its end at 2");
-    rejects(|disk| write_head(disk, &[], 3, 4), "it ends at 3, yet 4 is committed");
+    rejects(|disk| write_head(disk, &[], 3, 4), "entries 0 to 3, yet 4 is committed");
     rejects(|disk| write_head(disk, &[entry(2, 9, b"")], 3, 0), "entry 3 of term 2 follows 9");
 }
 
 fn write_head(disk: &Disk, entries: &[Entry], last_index: u64, commit: u64) {
-    disk.write(entries, RangeInclusive::new(1, 0), last_index, &hard_state(9, 1, commit)).unwrap();
+    let hard_state = &hard_state(9, 1, commit);
+    let (gone, base, is_synced) = (1..1, None, true);
+    disk.write(&Write { gone, base, entries, last_index, hard_state, is_synced }).unwrap();
 }
 
 /// The log as a crash leaves it: the folder copied while it is open, and the write-ahead file.
@@ -210,14 +218,38 @@ fn a_failed_write_is_final() {
     let db = DB::open_for_read_only(&options(), dir.path(), false).unwrap();
     let mut log = RocksLog::load(Disk { db, group: GROUP }, 0).unwrap();
     let entries = [entry(4, 2, b"four")];
-    let durable = Persist { hard_state: None, entries: &entries, must_sync: true };
+    let durable = Persist { entries: &entries, must_sync: true, ..Persist::default() };
     assert!(error(log.persist(durable)).contains("cannot be written"));
     assert_eq!(log.last_index(), 3);
     let commit = hard_state(2, 1, 1);
-    let volatile = Persist { hard_state: Some(&commit), entries: &[], must_sync: false };
+    let volatile = Persist { hard_state: Some(&commit), ..Persist::default() };
     for round in [durable, volatile] {
         assert!(error(log.persist(round)).contains("an earlier write of the log failed"));
     }
+}
+
+#[test]
+fn a_log_that_was_cut_begins_where_it_was_cut_after_reopening() {
+    let dir = TempDir::new().unwrap();
+    let mut log = reopen(dir.path()).unwrap();
+    conformance::five_entries(&mut log);
+    log.cut(3).unwrap();
+    drop(log);
+    let mut log = open_forgetful(dir.path(), 0);
+    assert_eq!((log.base().id, log.last_index()), (LogId { term: 2, index: 3 }, 5));
+    assert_eq!(log.sizes().count(), 2);
+    assert!(error(log.entries(3, 5, u64::MAX)).contains("no entries 3..5"));
+    let id = LogId { term: 8, index: 40 };
+    conformance::restore(&mut log, id, 6, &[entry(41, 9, b"new")]);
+    drop(log);
+    let log = reopen(dir.path()).unwrap();
+    assert_eq!((log.base(), log.last_index()), (Base { id, state: 6 }, 41));
+    assert_eq!(log.entries(41, 42, u64::MAX).unwrap(), [entry(41, 9, b"new")]);
+    let mut record = log.disk.get(&log.disk.key(KIND_BASE, 0)).unwrap().unwrap().to_vec();
+    record[9] ^= 1;
+    log.disk.db.put(log.disk.key(KIND_BASE, 0), record).unwrap();
+    drop(log);
+    assert!(error(reopen(dir.path())).contains("where it begins is damaged"));
 }
 
 /// A small generator, so that a failure repeats.
@@ -248,18 +280,26 @@ fn mirrors_the_log_in_memory() {
         commit = commit.max(kept.saturating_sub(20));
         let hard_state = hard_state(term, random.below(3), commit);
         let hard_state = (random.below(2) == 0).then_some(&hard_state);
-        let round = Persist { hard_state, entries, must_sync: true };
+        let round = Persist { hard_state, entries, must_sync: true, base: None };
         disk.persist(round).unwrap();
         memory.persist(round).unwrap();
+        if random.below(30) == 0 {
+            let commit = memory.hard_state().commit;
+            let begin = memory.base().id.index;
+            let index = begin + random.below(commit - begin + 1);
+            disk.cut(index).unwrap();
+            memory.cut(index).unwrap();
+        }
         if random.below(100) == 0 {
             drop(disk);
             disk = open_forgetful(dir.path(), 4_000);
         }
         compare(&disk, &memory, &mut random);
     }
-    let end = memory.last_index() + 1;
+    let (begin, end) = (memory.base().id.index + 1, memory.last_index() + 1);
     assert!(end > 3_000, "a large log");
-    assert_eq!(disk.entries(1, end, u64::MAX).unwrap(), memory.entries(1, end, u64::MAX).unwrap());
+    let all = memory.entries(begin, end, u64::MAX).unwrap();
+    assert_eq!(disk.entries(begin, end, u64::MAX).unwrap(), all);
 }
 
 fn random_entry(random: &mut Random, index: u64, term: u64) -> Entry {
@@ -270,11 +310,12 @@ fn random_entry(random: &mut Random, index: u64, term: u64) -> Entry {
 }
 
 fn compare(disk: &RocksLog, memory: &MemoryLog, random: &mut Random) {
-    let last = memory.last_index();
-    assert_eq!(disk.last_index(), last);
-    assert_eq!(disk.hard_state(), memory.hard_state());
-    for recent in [40, last + 1] {
-        let low = last + 1 - random.below(recent.min(last + 1));
+    let (begin, last) = (memory.base().id.index, memory.last_index());
+    assert_eq!((disk.base(), disk.last_index()), (memory.base(), last));
+    assert_eq!((disk.hard_state(), disk.sizes()), (memory.hard_state(), memory.sizes()));
+    assert_eq!(disk.term(begin).unwrap(), memory.term(begin).unwrap(), "of the base");
+    for recent in [40, last + 1 - begin] {
+        let low = last + 1 - random.below(recent.min(last + 1 - begin));
         let high = low + random.below(last + 2 - low);
         let bytes_max = random.below(3_000);
         let (ours, theirs) =

@@ -5,7 +5,7 @@ use quorate_core::replica::Committed;
 use quorate_core::run::Run;
 use quorate_core::state::StateStore as _;
 
-use super::process::{Decision, Query, Token, Told};
+use super::process::{Decision, Query, Token, Told, Work};
 use super::{Cluster, Event};
 use crate::fault::Kind;
 use crate::oracle::{Checked, Violation, digest_of, ensure};
@@ -19,8 +19,12 @@ impl Cluster {
         if process.applies {
             return Ok(false);
         }
-        let Some(committed) = process.committed.pop_front() else { return Ok(false) };
+        let Some(work) = process.committed.pop_front() else { return Ok(false) };
         process.applies = true;
+        let committed = match work {
+            Work::Entry(committed) => committed,
+            Work::Install(staged) => return self.install(number, &staged),
+        };
         let decision = self.decide(number, committed)?;
         let (now, node) = (self.now, self.node(number));
         let slow = node.slow_apply_us;

@@ -189,11 +189,15 @@ impl Cluster {
     /// Whoever waits is answered.
     pub(super) fn answer(&mut self, number: u32, waiter: Token, told: Told) -> Checked {
         let (call, origin) = waiter.settle();
-        if self.calls[call as usize].request.is_command() {
-            let verdict = match &told {
-                Told::Decided(id, outcome) => Verdict::Decided(*id, outcome.clone()),
-                Told::Refused(_) | Told::Unknown => Verdict::Refused,
-            };
+        let verdict = match &told {
+            Told::Decided(id, outcome) => Some(Verdict::Decided(*id, outcome.clone())),
+            Told::Refused(_) => Some(Verdict::Refused),
+            // It is in a snapshot, perhaps.
+            Told::Unknown => None,
+        };
+        if self.calls[call as usize].request.is_command()
+            && let Some(verdict) = verdict
+        {
             let before = self.verdicts.insert(call, verdict);
             ensure(before.is_none(), "a waiter is answered once", || {
                 format!("call {call}, {before:?} before")

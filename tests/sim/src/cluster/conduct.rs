@@ -7,6 +7,7 @@ use quorate_core::replica::Committed;
 
 use super::Cluster;
 use super::process::{Effect, Process, Token};
+use crate::disk;
 use crate::oracle::{Checked, Violation, ensure};
 use crate::request::Request;
 use crate::time::Time;
@@ -48,6 +49,9 @@ impl Process {
             if let Effect::Commit(committed) = effect {
                 self.handed_out_term = committed.id.term;
             }
+            if let Effect::Install(staged) = effect {
+                self.handed_out_term = staged.applied.term;
+            }
         }
         let status = self.replica.status();
         let is_deposed = status.leader.is_some_and(|leader| leader != self.member);
@@ -61,6 +65,16 @@ impl Process {
 }
 
 impl Cluster {
+    /// A log has all that its state has not made durable: else a restart would not have it.
+    pub(super) fn check_base(&self, number: u32) -> Checked {
+        let node = &self.nodes[number as usize - 1];
+        let base = disk::lock(&node.disk).base;
+        let durable = node.state.durable(base.state);
+        ensure(base.id.index <= durable, "a log is cut below what is durable as state", || {
+            format!("node {number}: {base:?}, durable {durable}")
+        })
+    }
+
     /// A batch goes to consensus with a clock: its entry must carry that one.
     pub(super) fn note_clock(&mut self, number: u32, time_ms: u64) {
         let Some(process) = &self.nodes[number as usize - 1].process else { return };

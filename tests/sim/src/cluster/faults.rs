@@ -1,6 +1,7 @@
 //! What goes wrong: each episode begins and, if it lasts, ends.
 
 use quorate_core::id::{NodeId, RaftId};
+use quorate_core::log::LogStore as _;
 use quorate_core::state::StateStore as _;
 
 use super::process::Packet;
@@ -66,6 +67,8 @@ impl Cluster {
             Fault::OfferAndDoze(target) => Fault::OfferAndDoze(aim(target)?),
             Fault::Estrange(target) => Fault::Estrange(aim(target)?),
             Fault::Desert(target) => Fault::Desert(aim(target)?),
+            Fault::CrashInSnapshot(target, step) => Fault::CrashInSnapshot(aim(target)?, step),
+            Fault::Resync(target) => Fault::Resync(aim(target)?),
             other => other,
         })
     }
@@ -133,6 +136,11 @@ impl Cluster {
             Fault::Doze(_) | Fault::OfferAndDoze(_) | Fault::Estrange(_) | Fault::Desert(_) => {
                 self.test_lease(fault, number, until)?;
             }
+            Fault::DamagedChunks(percent) => self.damaged_percent = percent,
+            Fault::Resync(_) => {
+                self.resync(number)?;
+                return Ok(false);
+            }
             other => {
                 self.end_processes(other, until)?;
                 return Ok(false);
@@ -144,10 +152,14 @@ impl Cluster {
     /// Faults that end processes. They start again by themselves.
     fn end_processes(&mut self, fault: Fault, until: Time) -> Checked {
         let number = node_of(fault);
-        let loses_log = self.plan.is_volatile || matches!(fault, Fault::LogRot(_));
         if let Fault::CrashAll(unsynced) = fault {
             return self.crash_all(unsynced, until);
         }
+        // A state that is gone cannot be made again from a log that was cut.
+        let is_cut = disk::lock(&self.node(number).disk).base.id.index > 0;
+        let loses_log = self.plan.is_volatile
+            || matches!(fault, Fault::LogRot(_))
+            || is_cut && matches!(fault, Fault::StateGone(_));
         if loses_log && !self.can_lose(number) || self.node(number).process.is_none() {
             return Ok(());
         }
@@ -163,6 +175,10 @@ impl Cluster {
                 let node = self.node(number);
                 node.armed = Some((cut, unsynced));
                 node.will_forget = is_volatile;
+            }
+            Fault::CrashInSnapshot(_, step) if !self.plan.is_volatile => {
+                self.down_until(number, until);
+                self.node(number).armed_in_snapshot = Some(step);
             }
             Fault::CrashLoop(_, times) if !self.plan.is_volatile => {
                 self.node(number).crash_loop = times;
@@ -185,8 +201,15 @@ impl Cluster {
             Fault::StateGone(_) if !self.plan.is_volatile => {
                 self.down_until(number, until);
                 self.crash(number, Unsynced::Kept)?;
-                // The log has all of it.
-                self.node(number).state.wipe();
+                let node = self.node(number);
+                let is_cut = disk::peek(&node.disk).base().id.index > 0;
+                // The log has all of it; or the node must not start.
+                node.state.wipe();
+                if is_cut {
+                    let entries = disk::lock(&node.disk).chains().clone();
+                    node.forgotten.push((node.member(), entries));
+                    (node.has_rotted, node.is_cut_back) = (true, true);
+                }
                 self.ledger.fire(Kind::StateGone, number);
             }
             _ => {}
@@ -199,7 +222,7 @@ impl Cluster {
         let node = self.node(number);
         let applied = node.state.snapshot().meta().applied.index;
         // What was in it counts for what it had acknowledged.
-        let entries = disk::lock(&node.disk).chains().to_vec();
+        let entries = disk::lock(&node.disk).chains().clone();
         node.forgotten.push((node.member(), entries));
         let is_cut = node.rng.bool() && disk::lock(&node.disk).cut_before(applied);
         if is_cut {
@@ -232,6 +255,16 @@ impl Cluster {
         self.arrive(number, number, Packet::Raft(member, noise.into()))?;
         let stranger = NodeId::new(self.plan.nodes + 5).map(|node| RaftId::new(node, 1));
         stranger.map_or(Ok(()), |stranger| self.arrive(number, number, Packet::Admit(stranger)))
+    }
+
+    /// A node wants its state anew, from the leader.
+    fn resync(&mut self, number: u32) -> Checked {
+        if let Some(process) = &mut self.node(number).process {
+            process.replica.request_snapshot();
+            process.wants_round = true;
+            self.ledger.fire(Kind::Resync, number);
+        }
+        self.pump(number)
     }
 
     fn crash_all(&mut self, unsynced: Unsynced, until: Time) -> Checked {
@@ -364,6 +397,7 @@ impl Cluster {
                 self.ail(number, |ailment| ailment.slow_us = ailment.slow_us.saturating_sub(by));
             }
             Fault::NoSpace(_) => self.ail(number, |ailment| ailment.is_full = false),
+            Fault::DamagedChunks(_) => self.damaged_percent = 0,
             Fault::Isolate(_, way) => self.isolate(number, way, false),
             Fault::Sleepwalk(_) => {
                 self.isolate(number, Way::Both, false);
@@ -417,7 +451,9 @@ fn node_of(fault: Fault) -> u32 {
     | Fault::Doze(target)
     | Fault::OfferAndDoze(target)
     | Fault::Estrange(target)
-    | Fault::Desert(target)) = fault
+    | Fault::Desert(target)
+    | Fault::CrashInSnapshot(target, _)
+    | Fault::Resync(target)) = fault
     else {
         return 0;
     };

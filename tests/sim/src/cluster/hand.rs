@@ -111,7 +111,8 @@ impl Cluster {
     pub fn describe_log(&self, number: u32) -> String {
         let node = &self.nodes[number as usize - 1];
         let log = disk::peek(&node.disk);
-        let entries = (1..=log.last_index()).filter_map(|index| {
+        let base = log.base().id;
+        let entries = (base.index + 1..=log.last_index()).filter_map(|index| {
             let term = log.term(index).ok().flatten()?;
             Some(format!("{index}@{term}"))
         });

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use quorate_core::batcher::{Batcher, Poll};
 use quorate_core::id::{GroupId, RaftId};
+use quorate_core::log::LogStore as _;
 use quorate_core::machine::Machine;
+use quorate_core::outcome::Fatal;
 use quorate_core::replica::{Bounds, Event as ReplicaEvent, Recovered, Replica, ReplicaConfig};
 use quorate_core::state::StateStore;
 
-use super::process::{Packet, Process, Stopping, Told};
+use super::process::{Packet, Process, Stopping, Told, Work};
 use super::{Cluster, Event, Node, TICK};
 use crate::disk::{self, SimLog};
 use crate::fault::{Kind, Unsynced};
@@ -93,7 +95,7 @@ impl Cluster {
     }
 
     /// A start may need to write; without space, or with a sync that fails, it is tried again.
-    fn not_started(&mut self, number: u32, fatal: &quorate_core::outcome::Fatal) -> Checked {
+    fn not_started(&mut self, number: u32, fatal: &Fatal) -> Checked {
         self.look_at_disk(number)?;
         let has_reason = self.node(number).has_failed.take().is_some();
         ensure(has_reason, "a node starts from what it left", || {
@@ -285,9 +287,15 @@ impl Cluster {
     fn finish_stop(&mut self, number: u32) -> Checked {
         let now = self.now;
         while let Some(process) = &mut self.node(number).process
-            && let Some(committed) =
-                process.committed.pop_front().or_else(|| process.parked.pop_front())
+            && let Some(work) = process.committed.pop_front().or_else(|| process.parked.pop_front())
         {
+            let committed = match work {
+                Work::Entry(committed) => committed,
+                Work::Install(staged) => {
+                    self.put_in_place(number, &staged)?;
+                    continue;
+                }
+            };
             let decision = self.decide(number, committed)?;
             for (waiter, (id, outcome)) in decision.answers {
                 self.answer(number, waiter, Told::Decided(id, outcome))?;
@@ -338,12 +346,21 @@ impl Node {
         ensure(opened.is_ok() == is_readable, "damage to a log is found", || {
             format!("node {}: {:?}", self.number, opened.as_ref().map(|_| "no damage"))
         })?;
-        let meta = self.state.snapshot().meta().clone();
-        let recovered = Recovered { applied: meta.applied, conf: meta.conf };
-        match opened {
-            Ok(log) if !self.is_cut_back => return Ok((log, recovered)),
-            Ok(log) => self.must_not_start(log, &recovered, founders, bounds)?,
-            Err(_) => {}
+        let broken = |fatal: Fatal| Violation::new("a state opens", fatal.to_string());
+        if let Ok(log) = opened {
+            let is_there = self.state.open(log.base().state).map_err(broken)?;
+            let meta = self.state.snapshot().meta().clone();
+            let recovered = Recovered { applied: meta.applied, conf: meta.conf };
+            if !self.is_cut_back {
+                let member = self.member();
+                ensure(is_there, "the state that a log names is there", || {
+                    format!("member {member}, {:?}", log.base())
+                })?;
+                return Ok((log, recovered));
+            }
+            if is_there {
+                self.must_not_start(log, &recovered, founders, bounds)?;
+            }
         }
         // What it had promised is not known any more: it is wiped, and joins as another member.
         Ok((self.start_over()?, Recovered::default()))

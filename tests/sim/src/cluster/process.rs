@@ -7,14 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_core::batch::{Batch, Command, Proposal};
+use quorate_core::batch::{Batch, Command, Payload, Proposal};
 use quorate_core::batcher::Batcher;
 use quorate_core::id::{LogId, RaftId};
 use quorate_core::machine::Machine;
 use quorate_core::outcome::Outcome;
-use quorate_core::replica::{Committed, Lease, Outbox, Refusal, Replica};
+use quorate_core::replica::{Committed, Lease, Outbox, Refusal, Replica, Staged, Transfer};
 use quorate_core::state::StateView;
 
+use super::snapshots::{Part, Snapshots};
 use crate::disk::{self, SharedDisk, SimLog};
 use crate::oracle::{Checked, Violation};
 use crate::program::SimProgram;
@@ -89,6 +90,28 @@ pub(crate) enum Packet {
     Answer(u64, u32, Told),
     /// A node asks to be admitted.
     Admit(RaftId),
+    /// Of a snapshot on its way.
+    Snapshot(Box<Part>),
+}
+
+/// What consensus hands to apply.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Entry(Committed<Token>),
+    /// Go on with this state.
+    Install(Staged),
+}
+
+impl Work {
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Entry(Committed { payload, .. }) => match payload {
+                Payload::Empty => 0,
+                Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
+            },
+            Self::Install(_) => 0,
+        }
+    }
 }
 
 /// What a round of consensus leads to.
@@ -99,6 +122,11 @@ pub(crate) enum Effect {
     Refuse(Vec<Token>, Refusal),
     Read(Vec<Token>, Result<u64, Refusal>),
     Lease(Lease),
+    Forget(Vec<Token>),
+    Flush,
+    Snapshot(Transfer),
+    Install(Staged),
+    Discard(Staged),
 }
 
 /// An order to stop, and how far it has come.
@@ -152,9 +180,9 @@ pub(crate) struct Process {
     pub(crate) wants_round: bool,
     /// While it syncs, consensus does nothing else.
     pub(crate) is_syncing: bool,
-    pub(crate) parked: VecDeque<Committed<Token>>,
+    pub(crate) parked: VecDeque<Work>,
     pub(crate) parked_bytes: usize,
-    pub(crate) committed: VecDeque<Committed<Token>>,
+    pub(crate) committed: VecDeque<Work>,
     pub(crate) applies: bool,
     pub(crate) applied: u64,
     /// Reads that wait until the state has applied their index.
@@ -170,6 +198,8 @@ pub(crate) struct Process {
     pub(crate) ticks_deposed: u64,
     /// Ticks so far.
     pub(crate) ticks: u64,
+    /// Snapshots, out and in.
+    pub(crate) snapshots: Snapshots,
     /// For each read that waits for its index, since which tick, and what was committed then.
     pub(crate) read_since: BTreeMap<u64, (u64, u64)>,
 }
@@ -211,6 +241,7 @@ impl Process {
             handed_out_term: 0,
             ticks_deposed: 0,
             ticks: 0,
+            snapshots: Snapshots::default(),
             read_since: BTreeMap::new(),
         }
     }
@@ -299,5 +330,25 @@ impl Outbox<Token, Token> for Recorder<'_> {
 
     fn lease(&mut self, lease: Lease) {
         self.record(Effect::Lease(lease));
+    }
+
+    fn forget(&mut self, waiters: Vec<Token>) {
+        self.record(Effect::Forget(waiters));
+    }
+
+    fn flush(&mut self) {
+        self.record(Effect::Flush);
+    }
+
+    fn snapshot(&mut self, transfer: Transfer) {
+        self.record(Effect::Snapshot(transfer));
+    }
+
+    fn install(&mut self, staged: Staged) {
+        self.record(Effect::Install(staged));
+    }
+
+    fn discard(&mut self, staged: Staged) {
+        self.record(Effect::Discard(staged));
     }
 }

@@ -11,7 +11,7 @@ use quorate_core::batcher::Poll;
 use quorate_core::id::RaftId;
 use quorate_core::replica::{Admission, Committed, Contacts, Event as ReplicaEvent, Refusal};
 
-use super::process::{Effect, Packet, Process, Recorder, Token, Told};
+use super::process::{Effect, Packet, Process, Recorder, Token, Told, Work};
 use super::{Cluster, Event, INBOX_MAX, TICK};
 use crate::disk::{self, Incident};
 use crate::fault::{Kind, Unsynced};
@@ -52,6 +52,7 @@ impl Cluster {
         self.schedule(self.now + interval, Event::Tick(number, life));
         if !is_frozen {
             self.check_leads(number)?;
+            self.tick_snapshots(number);
         }
         self.pump(number)
     }
@@ -64,6 +65,7 @@ impl Cluster {
                 return Ok(());
             }
             let mut moved = self.take_calls(number)?;
+            moved |= self.take_snapshots(number)?;
             moved |= self.fill_batch(number)?;
             moved |= self.round(number)?;
             moved |= self.unpark(number);
@@ -156,6 +158,7 @@ impl Cluster {
             format!("node {number} goes on after {has_failed:?}")
         })?;
         self.look_at_leader(number)?;
+        self.check_base(number)?;
         let life = self.node(number).life;
         let armed = self.node(number).armed;
         if let Some((cut, unsynced)) = armed.filter(|(_, unsynced)| {
@@ -274,7 +277,7 @@ impl Cluster {
         let member = process.member;
         let is_new = {
             let disk = disk::lock(&node.disk);
-            self.oracle.leads(member, status.term, |index| disk.chain(index))?
+            self.oracle.leads(member, status.term, disk.chains())?
         };
         if is_new {
             self.trace.note((self.now, number), "leads", [status.term, 0], || {
@@ -322,6 +325,26 @@ impl Cluster {
                 }
                 Ok(())
             }
+            Effect::Forget(waiters) => {
+                for waiter in waiters {
+                    self.answer(number, waiter, Told::Unknown)?;
+                }
+                Ok(())
+            }
+            Effect::Flush => {
+                self.flush_state(number);
+                Ok(())
+            }
+            Effect::Snapshot(transfer) => self.send_snapshot(number, transfer),
+            Effect::Install(staged) => {
+                let Some(process) = &mut self.node(number).process else { return Ok(()) };
+                process.parked.push_back(Work::Install(staged));
+                Ok(())
+            }
+            Effect::Discard(staged) => {
+                self.node(number).state.discard(staged.state);
+                Ok(())
+            }
         }
     }
 
@@ -339,8 +362,9 @@ impl Cluster {
             self.check_clock(&committed)?;
         }
         let Some(process) = &mut self.node(number).process else { return Ok(()) };
-        process.parked_bytes += bytes_of(&committed);
-        process.parked.push_back(committed);
+        let work = Work::Entry(committed);
+        process.parked_bytes += work.bytes();
+        process.parked.push_back(work);
         Ok(())
     }
 
@@ -353,13 +377,12 @@ impl Cluster {
             };
             let disk = disk::lock(&node.disk);
             let is_durable = disk.durable_last(self.now) >= id.index;
-            if node.member() == **member && is_durable && disk.chain(id.index) == chain {
+            if node.member() == **member && is_durable && disk.chains().get(id.index) == chain {
                 return true;
             }
             // It may have been committed before this node forgot it, and be heard of only now.
-            let position = usize::try_from(id.index - 1).unwrap_or(usize::MAX);
             node.forgotten.iter().any(|(forgotten, entries)| {
-                *forgotten == **member && entries.get(position).copied() == chain
+                *forgotten == **member && entries.get(id.index) == chain
             })
         };
         ensure(chain.is_some(), "what is committed was written", || format!("entry {id}"))?;
@@ -383,10 +406,10 @@ impl Cluster {
         let Some(process) = &mut self.node(number).process else { return false };
         let mut moved = false;
         while process.committed.len() < COMMITTED_MAX
-            && let Some(committed) = process.parked.pop_front()
+            && let Some(work) = process.parked.pop_front()
         {
-            process.parked_bytes -= bytes_of(&committed);
-            process.committed.push_back(committed);
+            process.parked_bytes -= work.bytes();
+            process.committed.push_back(work);
             moved = true;
         }
         moved
@@ -408,13 +431,6 @@ fn reason(refusal: Refusal) -> &'static str {
         Refusal::NotLeader(_) => "not the leader",
         Refusal::Overwritten => "overwritten",
         Refusal::Busy => "busy",
-    }
-}
-
-fn bytes_of(committed: &Committed<Token>) -> usize {
-    match &committed.payload {
-        Payload::Empty => 0,
-        Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
     }
 }
 
@@ -464,8 +480,8 @@ impl Process {
                     let admission: Admission = self.replica.admit(member, &Contacts::new());
                     any |= admission == Admission::UnderWay;
                 }
-                // Those have been taken by `take_calls`.
-                Packet::Forward(..) | Packet::Answer(..) => {}
+                // Those have been taken by `take_calls` and `take_snapshots`.
+                Packet::Forward(..) | Packet::Answer(..) | Packet::Snapshot(_) => {}
             }
         }
         for reader in std::mem::take(&mut self.reads) {
@@ -473,6 +489,7 @@ impl Process {
             self.replica.handle(ReplicaEvent::Read(reader));
             any = true;
         }
+        any |= self.take_snapshot_news();
         self.replica.handle(ReplicaEvent::Applied(self.applied));
         self.replica.handle(ReplicaEvent::Clock(clock));
         any

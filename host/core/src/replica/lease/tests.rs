@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protobuf::Message as _;
 
-use super::super::{Bounds, Committed, Event, Recovered, Refusal, ReplicaConfig};
+use super::super::{Bounds, Committed, Event, Recovered, Refusal, ReplicaConfig, Staged, Transfer};
 use super::*;
 use crate::id::{NodeId, RaftId};
 use crate::log::MemoryLog;
@@ -69,6 +69,11 @@ impl Outbox<(), ()> for Said {
     fn commit(&mut self, _committed: Committed<()>) {}
     fn refuse(&mut self, _waiters: Vec<()>, _refusal: Refusal) {}
     fn read(&mut self, _readers: Vec<()>, _index: Result<u64, Refusal>) {}
+    fn forget(&mut self, _: Vec<()>) {}
+    fn flush(&mut self) {}
+    fn snapshot(&mut self, _: Transfer) {}
+    fn install(&mut self, _: Staged) {}
+    fn discard(&mut self, _: Staged) {}
 }
 
 fn member(node: u32) -> RaftId {

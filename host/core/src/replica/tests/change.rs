@@ -223,7 +223,8 @@ fn a_survivor_that_was_made_alone_goes_on() {
     last.data = change.write_to_bytes().unwrap().into();
     let entries = [conformance::entry(1, 7, b"a"), last];
     let hard_state = conformance::hard_state(8, 2, 2);
-    let round = Persist { hard_state: Some(&hard_state), entries: &entries, must_sync: true };
+    let round =
+        Persist { hard_state: Some(&hard_state), entries: &entries, must_sync: true, base: None };
     log.persist(round).unwrap();
     let mut group = Group::new(0);
     group.members.insert(member(2), start(member(2), 3, log));
