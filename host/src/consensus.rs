@@ -23,6 +23,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::apply::{Answer, Waiter};
 use crate::clock;
+use crate::queue;
+use crate::watchdog::Pulse;
 
 /// Who waits for a read index.
 pub type Reader = oneshot::Sender<Result<u64, Refusal>>;
@@ -45,7 +47,7 @@ pub struct Inputs {
     /// Batches to propose.
     pub intake: mpsc::Receiver<Batch<Waiter>>,
     /// Raft messages of other members.
-    pub inbox: mpsc::Receiver<Bytes>,
+    pub inbox: queue::Receiver<Bytes>,
     /// Those who wait for a read index.
     pub reads: mpsc::Receiver<Reader>,
     /// Everything else.
@@ -61,6 +63,8 @@ pub struct Outputs<S> {
     pub committed: SyncSender<Committed<Waiter>>,
     /// Who leads, for all who want to know.
     pub status: watch::Sender<Status>,
+    /// When this thread is within a round, for who watches it.
+    pub pulse: Pulse,
     /// What may be read without asking anybody.
     pub lease: watch::Sender<Lease>,
     /// Sends a raft message, or loses it.
@@ -144,7 +148,7 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
     /// Takes what else is there, so that one round, and one fsync, serves all of it.
     fn drain_queues(&mut self) {
         for _ in 0..EVENTS_PER_ROUND_MAX {
-            let Ok(message) = self.inputs.inbox.try_recv() else { break };
+            let Some(message) = self.inputs.inbox.try_recv() else { break };
             self.take_message(message);
         }
         for _ in 0..EVENTS_PER_ROUND_MAX {
@@ -173,7 +177,10 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         let applied = *self.inputs.applied.borrow_and_update();
         self.replica.handle(Event::Applied(applied));
         self.replica.handle(Event::Clock(clock::now()));
-        self.replica.advance(&mut self.out)?;
+        self.out.outputs.pulse.begin();
+        let advanced = self.replica.advance(&mut self.out);
+        self.out.outputs.pulse.end();
+        advanced?;
         self.out.unpark();
         let status = self.replica.status();
         self.out.outputs.status.send_if_modified(|seen| {
@@ -337,7 +344,8 @@ mod tests {
     fn a_backlog_is_parked_and_noticed() {
         let (committed, apply) = sync_channel(1);
         let (status, lease) = (watch::Sender::default(), watch::Sender::default());
-        let outputs = Outputs { committed, status, lease, send: |_, _: Bytes| () };
+        let pulse = Pulse::default();
+        let outputs = Outputs { committed, status, pulse, lease, send: |_, _: Bytes| () };
         let (parked, parked_bytes) = (VecDeque::new(), 0);
         let mut effects = Effects { outputs, parked, parked_bytes, apply_ended: false };
         let entry = Bytes::from(vec![0; limits::BATCH_BYTES_MAX]);

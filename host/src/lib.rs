@@ -11,10 +11,14 @@
 //!
 //! [`snapshot`] is a state as bytes, for files and for other nodes.
 //!
+//! [`admission`] bounds what a node takes on, [`queue`] what waits between nodes; [`watchdog`] sees
+//! a disk that hangs.
+//!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
 //! [`clock`] is what leases go by; [`local`] is a cluster in one process; [`cli`] is the command
 //! line. What is decided rather than done is in `quorate-core`.
 
+pub mod admission;
 pub mod apply;
 pub mod batcher;
 pub mod cli;
@@ -24,12 +28,14 @@ pub mod identity;
 pub mod local;
 pub mod node;
 pub mod peers;
+pub mod queue;
 pub mod rocks;
 pub mod rpc;
 pub mod snapshot;
 pub mod submit;
 pub mod threads;
 pub mod wasm;
+pub mod watchdog;
 
 /// The module of the key-value plugin, built with this crate.
 pub const KV_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.wasm"));

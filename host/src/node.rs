@@ -31,10 +31,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::admission::Admission;
 use crate::apply::{self, Waiter};
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
 use crate::identity::{Claim, GROUP, Identity};
 use crate::peers::{self, Outbound, PeerService};
+use crate::queue;
 use crate::rpc::admin::{AdminService, Progress};
 use crate::rpc::backup::Backups;
 use crate::rpc::query::{Latest, Queries};
@@ -43,6 +45,7 @@ use crate::rpc::service::PluginService;
 use crate::submit::Submitter;
 use crate::threads::Worker;
 use crate::wasm::Module;
+use crate::watchdog::Pulse;
 
 pub use stores::Storage;
 use stores::Stores;
@@ -114,24 +117,21 @@ impl Node {
     pub fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let node = config.identity.node;
         let client_address = config.clients.local_addr()?;
-        let stores = Stores::open(&config.storage, &config.identity)?;
-        let Stores { member, log, state, recovered, claim } = stores;
-        config.identity.timing.check()?;
+        let Stores { member, log, state, recovered, claim } = Stores::open(&config)?;
         let runtime = runtime(node)?;
         let in_runtime = runtime.enter();
-        let listener = tasks::into_tokio(config.clients)?;
-        let peer_listener = tasks::into_tokio(config.peers)?;
+        let [listener, peer_listener] = tasks::into_tokio([config.clients, config.peers])?;
         let identity = Arc::new(config.identity);
         let tick = identity.timing.tick;
-
         let (submit, proposals) = mpsc::channel(limits::SUBMIT_MAX);
-        let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
+        let (inbox_sender, inbox) = queue::channel(INBOX_MAX, limits::PEER_QUEUE_BYTES_MAX);
         let (reads_sender, reads) = mpsc::channel(limits::SUBMIT_MAX);
         let (requests_sender, requests) = mpsc::channel(limits::SUBMIT_MAX);
         let (committed_sender, committed) = std_mpsc::sync_channel(COMMITTED_MAX);
         let (applied_sender, applied) = watch::channel(recovered.applied.index);
         let (status_sender, status) = watch::channel(Status::default());
         let (lease_sender, lease) = watch::channel(Lease::default());
+        let (stalled_sender, stalled) = watch::channel(false);
         let (serving, is_serving) = watch::channel(());
         let (peers_serving, peers_are_serving) = watch::channel(());
         let (failed, failure) = std_mpsc::channel();
@@ -144,13 +144,16 @@ impl Node {
             status: status.clone(),
             directory: Arc::clone(&directory),
             serving: is_serving.clone(),
+            stalled: stalled.clone(),
+            admission: Admission::default(),
         };
 
         let batches = crate::batcher::start(config.batcher, proposals);
         let replica = replica(member, &identity, log, &recovered)?;
-        let intake = batches.intake;
-        let inputs = Inputs { intake, inbox, reads, requests, applied: applied.clone() };
+        let (intake, done) = (batches.intake, applied.clone());
+        let inputs = Inputs { intake, inbox, reads, requests, applied: done };
         let outputs = outputs(committed_sender, status_sender, lease_sender, outbound);
+        tasks::watch(&outputs, tick, stalled_sender);
         let raft = tasks::stage(format!("node-{node}-raft"), failed.clone(), move || {
             consensus::run(replica, tick, inputs, outputs)
         })?;
@@ -160,15 +163,15 @@ impl Node {
         })?;
 
         let (module, own) = (config.module, Arc::clone(&identity));
-        let progress = Progress { status: status.clone(), applied: applied.clone() };
+        let progress = Progress::of(&status, &applied, &stalled);
         let leases = identity.timing.lease().is_some().then_some(lease);
-        let latest = Latest { reads: reads_sender, leases, applied };
+        let latest = Latest { reads: reads_sender, leases, applied, stalled };
         let queries = Queries::new(latest, state, Arc::clone(&module));
         let backups = Backups::new(Arc::clone(&own), queries.clone());
         let admin = AdminService { identity: own, member, client_address, progress, backups };
         let plugin = PluginService::new(&module, submitter.clone(), queries);
-        let clients = Clients { listener, module, plugin, admin, status: status.clone() };
-        let clients = tasks::spawn_clients(clients, is_serving);
+        let served = Clients { listener, module, plugin, admin, status: status.clone() };
+        let clients = tasks::spawn_clients(served, is_serving);
         let service = PeerService::new(identity, inbox_sender, requests_sender, submitter);
         let peers = tasks::spawn_peers(peer_listener, service, links, peers_are_serving);
         tokio::spawn(tasks::join(member, directory, status.clone()));
@@ -267,7 +270,7 @@ fn outputs(
     mut outbound: Outbound,
 ) -> Outputs<impl FnMut(RaftId, Bytes)> {
     let send = move |to, message| outbound.send(to, message);
-    Outputs { committed, status, lease, send }
+    Outputs { committed, status, pulse: Pulse::default(), lease, send }
 }
 
 fn replica(

@@ -28,6 +28,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::consensus::Request;
 use crate::identity::Identity;
+use crate::queue;
 use crate::submit::Decided;
 
 pub use server::{PeerService, serve};
@@ -64,7 +65,7 @@ pub enum Forwarded {
 /// The sending ends towards all peers. The raft thread owns it; dropping it ends the links.
 #[derive(Debug)]
 pub struct Outbound {
-    queues: BTreeMap<NodeId, mpsc::Sender<(RaftId, Bytes)>>,
+    queues: BTreeMap<NodeId, queue::Sender<(RaftId, Bytes)>>,
 }
 
 impl Outbound {
@@ -72,7 +73,7 @@ impl Outbound {
     pub fn send(&mut self, to: RaftId, message: Bytes) {
         if let Some(queue) = self.queues.get(&to.node()) {
             // A full queue or an ended link loses the message; raft expects that.
-            drop(queue.try_send((to, message)));
+            let _lost = queue.try_send((to, message));
         }
     }
 }
@@ -97,7 +98,7 @@ pub fn connect(
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5));
         let channel = endpoint.connect_lazy();
-        let (queue, messages) = mpsc::channel(QUEUED_MESSAGES_MAX);
+        let (queue, messages) = queue::channel(QUEUED_MESSAGES_MAX, limits::PEER_QUEUE_BYTES_MAX);
         let client = client(channel.clone());
         links.spawn(link::run(client, identity.hello(*node), messages, requests.clone()));
         channels.insert(*node, channel);

@@ -15,10 +15,12 @@ use quorate_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use crate::admission::Admission;
 use crate::apply::{Answer, Waiter};
 use crate::consensus::leader_of;
 use crate::peers::{Directory, Forwarded};
 use crate::rpc::status;
+use crate::watchdog;
 
 /// How long a command waits for a leader, and for its outcome.
 pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -84,6 +86,10 @@ pub struct Submitter {
     pub directory: Arc<Directory>,
     /// Closed when the node begins to stop.
     pub serving: watch::Receiver<()>,
+    /// Whether consensus is stuck on this node.
+    pub stalled: watch::Receiver<bool>,
+    /// Room for calls.
+    pub admission: Admission,
 }
 
 /// One try.
@@ -147,6 +153,9 @@ impl Submitter {
         hops_left: u32,
         deadline: Instant,
     ) -> Try {
+        if *self.stalled.borrow() {
+            return self.try_anywhere(command, hops_left, deadline).await;
+        }
         match leader {
             Some(leader) if leader == self.node => self.try_here(command.clone(), deadline).await,
             Some(leader) if hops_left > 0 => {
@@ -156,21 +165,39 @@ impl Submitter {
         }
     }
 
+    /// While consensus is stuck here, another node knows who leads.
+    async fn try_anywhere(&self, command: &Command, hops_left: u32, deadline: Instant) -> Try {
+        for node in self.directory.nodes().take_while(|_| hops_left > 0) {
+            match self.try_there(node, command, hops_left - 1, deadline).await {
+                Try::Again(_) => {}
+                tried @ (Try::Decided(_) | Try::Failed(_)) => return tried,
+            }
+        }
+        Try::Again(Undecided::NoLeader)
+    }
+
     async fn try_here(&self, command: Command, deadline: Instant) -> Try {
         let (waiter, answer) = oneshot::channel();
         let Some(submit) = self.submit.upgrade() else { return Try::Failed(Undecided::Stopping) };
-        match timeout_at(deadline, submit.send(Proposal { command, waiter })).await {
+        let patience = Instant::now() + Duration::from_millis(limits::SUBMIT_WAIT_MS_MAX);
+        let proposal = Proposal { command, waiter };
+        match timeout_at(patience.min(deadline), submit.send(proposal)).await {
             Ok(Ok(())) => drop(submit),
             Ok(Err(_)) => return Try::Failed(Undecided::Stopping),
             Err(_) => return Try::Failed(Undecided::Busy),
         }
-        match timeout_at(deadline, answer).await {
+        let answered = tokio::select! {
+            answered = timeout_at(deadline, answer) => answered,
+            // It may have been proposed, or may be when the disk is back.
+            () = watchdog::stalls(self.stalled.clone()) => return Try::Failed(Undecided::Unknown),
+        };
+        match answered {
             Ok(Ok(Answer::Decided(id, outcome))) => Try::Decided(Decided {
                 id,
                 node: self.node.get().into(),
                 outcome: outcome.map_err(|rejection| status::of_rejection(&rejection)),
             }),
-            Ok(Ok(Answer::Refused(Refusal::Busy))) => Try::Again(Undecided::Busy),
+            Ok(Ok(Answer::Refused(Refusal::Busy))) => Try::Failed(Undecided::Busy),
             Ok(Ok(Answer::Refused(Refusal::NotLeader(_) | Refusal::Overwritten))) => {
                 Try::Again(Undecided::NoLeader)
             }
@@ -189,7 +216,7 @@ impl Submitter {
         match timeout_at(deadline, forward).await {
             Ok(Forwarded::Decided(decided)) => Try::Decided(decided),
             Ok(Forwarded::NotProposed) => Try::Again(Undecided::NoLeader),
-            Ok(Forwarded::Busy) => Try::Again(Undecided::Busy),
+            Ok(Forwarded::Busy) => Try::Failed(Undecided::Busy),
             Ok(Forwarded::Unknown) | Err(_) => Try::Failed(Undecided::Unknown),
         }
     }

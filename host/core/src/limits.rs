@@ -59,6 +59,16 @@ pub const LOG_BYTES_MAX: u64 = 256 * MIB as u64;
 pub const LOG_HELD_FACTOR: u64 = 4;
 /// Ticks without news of a snapshot that is on its way to another member, before it counts as lost.
 pub const SNAPSHOT_TICKS_MAX: u32 = 300;
+/// Calls that a node takes on at a time, its own clients' and those that other nodes hand on.
+pub const CALLS_MAX: usize = 4096;
+/// The bytes of their requests, all together.
+pub const CALL_BYTES_MAX: usize = 64 * MIB;
+/// After how many milliseconds a caller that was refused for want of room is told to come back.
+pub const RETRY_AFTER_MS: u64 = 250;
+/// How many milliseconds a command waits for the batcher before it is refused.
+pub const SUBMIT_WAIT_MS_MAX: u64 = 1_000;
+/// Raft messages that wait for consensus, and as many bytes for each peer's connection.
+pub const PEER_QUEUE_BYTES_MAX: usize = 32 * MIB;
 /// Linearizable reads that wait for a read index.
 pub const READS_WAITING_MAX: usize = 65_536;
 
@@ -151,3 +161,6 @@ const _: () = assert!(
     LEASE_TICKS * (100 + CLOCK_DRIFT_PERCENT_MAX)
         < (ELECTION_TICKS - 1) * (100 - CLOCK_DRIFT_PERCENT_MAX)
 );
+/// The largest request must fit what a node takes on, and the largest message its queue.
+const _: () = assert!(REQUEST_BYTES_MAX <= CALL_BYTES_MAX);
+const _: () = assert!(RAFT_MESSAGE_BYTES_MAX + ENTRY_BYTES_MAX <= PEER_QUEUE_BYTES_MAX);

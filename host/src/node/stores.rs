@@ -8,7 +8,8 @@ use quorate_core::log::{LogStore, MemoryLog};
 use quorate_core::replica::Recovered;
 use quorate_core::state::{MemoryState, StateStore};
 
-use crate::identity::{self, Claim, GROUP, Identity, LogKind};
+use super::NodeConfig;
+use crate::identity::{self, Claim, GROUP, LogKind};
 use crate::rocks::{RocksLog, RocksState};
 
 /// Where a node keeps its log and state.
@@ -32,7 +33,9 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    pub(super) fn open(storage: &Storage, identity: &Identity) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &NodeConfig) -> anyhow::Result<Self> {
+        let (storage, identity) = (&config.storage, &config.identity);
+        identity.timing.check()?;
         let claim = match storage {
             Storage::Volatile => None,
             Storage::Folder(folder, kind) => Some(identity::claim(folder, identity, *kind)?),

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use quorate_core::id::RaftId;
+use quorate_core::limits;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::Status;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::consensus::Outputs;
 use crate::peers::{self, Directory, PeerService};
 use crate::rpc::server::{self, Clients};
 use crate::threads::Worker;
+use crate::watchdog;
 
 /// Between two requests of a node that wants to be admitted.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
@@ -34,6 +37,12 @@ pub(super) fn stage(
         }
     });
     worker.context("starting a thread")
+}
+
+/// Watches consensus. A round that lasts for an election time-out is too long.
+pub(super) fn watch<S>(outputs: &Outputs<S>, tick: Duration, stalled: watch::Sender<bool>) {
+    let (pulse, status) = (outputs.pulse.clone(), outputs.status.clone());
+    tokio::spawn(watchdog::watch(pulse, tick * limits::ELECTION_TICKS, status, stalled));
 }
 
 /// The server of clients; stops when `is_serving` closes.
@@ -61,10 +70,15 @@ pub(super) fn spawn_peers(
     })
 }
 
-/// A bound socket for the runtime that this is called in.
-pub(super) fn into_tokio(listener: TcpListener) -> anyhow::Result<tokio::net::TcpListener> {
-    listener.set_nonblocking(true)?;
-    Ok(tokio::net::TcpListener::from_std(listener)?)
+/// Bound sockets for the runtime that this is called in.
+pub(super) fn into_tokio(
+    [clients, peers]: [TcpListener; 2],
+) -> anyhow::Result<[tokio::net::TcpListener; 2]> {
+    let convert = |listener: TcpListener| {
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    };
+    Ok([convert(clients)?, convert(peers)?])
 }
 
 /// Resolves when the sending end is dropped.

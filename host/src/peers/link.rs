@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use super::complaints::Complaints;
 use crate::consensus::Request;
+use crate::queue;
 use crate::rpc::stream::ReceiverStream;
 
 /// Between two attempts to connect: shorter than an election, so that a peer that came back hears
@@ -25,7 +26,7 @@ const FRAMES_MAX: usize = 16;
 pub(super) async fn run(
     mut client: PeerClient<Channel>,
     hello: v1::Hello,
-    mut messages: mpsc::Receiver<(RaftId, Bytes)>,
+    mut messages: queue::Receiver<(RaftId, Bytes)>,
     requests: mpsc::Sender<Request>,
 ) {
     let mut complaints = Complaints::default();
@@ -52,7 +53,7 @@ pub(super) async fn run(
         drop(requests.try_send(Request::Unreachable(to)));
         // What has gathered meanwhile is stale; raft sends anew.
         tokio::time::sleep(RETRY_PAUSE).await;
-        while messages.try_recv().is_ok() {}
+        while messages.try_recv().is_some() {}
     }
 }
 
@@ -60,7 +61,7 @@ pub(super) async fn run(
 /// does not take frames any more.
 async fn pump(
     first: (RaftId, Bytes),
-    messages: &mut mpsc::Receiver<(RaftId, Bytes)>,
+    messages: &mut queue::Receiver<(RaftId, Bytes)>,
     frames: mpsc::Sender<v1::PeerFrame>,
 ) -> bool {
     let mut next = Some(first);
@@ -69,7 +70,7 @@ async fn pump(
         let mut bytes = message.len();
         let mut batch = vec![message];
         while bytes < limits::RAFT_MESSAGE_BYTES_MAX
-            && let Ok((_, message)) = messages.try_recv()
+            && let Some((_, message)) = messages.try_recv()
         {
             bytes += message.len();
             batch.push(message);

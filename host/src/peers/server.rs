@@ -21,6 +21,7 @@ use super::complaints::Complaints;
 use super::sessions;
 use crate::consensus;
 use crate::identity::Identity;
+use crate::queue::{self, Lost};
 use crate::submit::{Decided, Submitter, Undecided};
 
 /// Serves peers until `stop` resolves.
@@ -44,7 +45,7 @@ pub async fn serve(
 #[derive(Debug)]
 pub struct PeerService {
     identity: Arc<Identity>,
-    inbox: mpsc::Sender<Bytes>,
+    inbox: queue::Sender<Bytes>,
     requests: mpsc::Sender<consensus::Request>,
     submitter: Submitter,
     complaints: Mutex<Complaints>,
@@ -55,7 +56,7 @@ impl PeerService {
     /// `requests`, and their commands to `submitter`.
     pub fn new(
         identity: Arc<Identity>,
-        inbox: mpsc::Sender<Bytes>,
+        inbox: queue::Sender<Bytes>,
         requests: mpsc::Sender<consensus::Request>,
         submitter: Submitter,
     ) -> Self {
@@ -107,7 +108,7 @@ impl Peer for PeerService {
             for message in raft.messages {
                 // A full inbox loses messages: raft sends again. Once consensus has ended, nobody
                 // listens any more.
-                if let Err(mpsc::error::TrySendError::Closed(_)) = self.inbox.try_send(message) {
+                if self.inbox.try_send(message) == Err(Lost::Closed) {
                     return Ok(Response::new(v1::MessagesEnd {}));
                 }
             }
@@ -124,6 +125,13 @@ impl Peer for PeerService {
         if request.payload.len() > limits::REQUEST_BYTES_MAX {
             return Err(Status::failed_precondition("a request over the limit"));
         }
+        let Some(_admitted) = self.submitter.admission.enter().and_then(|mut admitted| {
+            let fits = admitted.weighs(request.payload.len());
+            fits.then_some(admitted)
+        }) else {
+            let result = Some(reply_of(Err(Undecided::Busy)));
+            return Ok(Response::new(v1::SubmitReply { result }));
+        };
         let session = request.session.map(sessions::of_wire);
         let command = Command { method: request.method, payload: request.payload, session };
         let hops_left = request.hops_left.min(limits::FORWARD_HOPS_MAX);

@@ -39,6 +39,19 @@ pub struct Progress {
     pub status: watch::Receiver<replica::Status>,
     /// The last entry that apply has finished.
     pub applied: watch::Receiver<u64>,
+    /// Whether consensus is stuck.
+    pub stalled: watch::Receiver<bool>,
+}
+
+impl Progress {
+    /// As these tell.
+    pub fn of(
+        status: &watch::Receiver<replica::Status>,
+        applied: &watch::Receiver<u64>,
+        stalled: &watch::Receiver<bool>,
+    ) -> Self {
+        Self { status: status.clone(), applied: applied.clone(), stalled: stalled.clone() }
+    }
 }
 
 impl AdminService {
@@ -51,6 +64,7 @@ impl AdminService {
     fn own_status(&self) -> v1::NodeStatus {
         let status = *self.progress.status.borrow();
         let applied = *self.progress.applied.borrow();
+        let is_stalled = *self.progress.stalled.borrow();
         let role = if status.leads {
             v1::Role::Leader
         } else if status.votes {
@@ -68,7 +82,7 @@ impl AdminService {
             last: status.last,
             lag: status.committed.saturating_sub(applied),
             log_first: 1,
-            health: "ok".to_owned(),
+            health: if is_stalled { "its disk does not answer" } else { "ok" }.to_owned(),
             version: VERSION.to_owned(),
             client_address: self.client_address.to_string(),
             leader: status.leader.map_or(0, |leader| leader.node().get().into()),

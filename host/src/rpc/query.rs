@@ -15,11 +15,13 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::consistency::{Consistency, READ_KEY};
+use super::status;
 use crate::clock;
 use crate::consensus::Reader;
 use crate::identity::GROUP;
 use crate::submit::COMMAND_WAIT_MAX;
 use crate::wasm::Module;
+use crate::watchdog;
 
 /// How long a query waits until the state has all that was committed before: as long as a command
 /// waits for its outcome, so that a client needs one time-out for both.
@@ -43,6 +45,8 @@ pub struct Latest {
     pub leases: Option<watch::Receiver<Lease>>,
     /// The last index that the state has.
     pub applied: watch::Receiver<u64>,
+    /// Whether consensus is stuck.
+    pub stalled: watch::Receiver<bool>,
 }
 
 impl Queries {
@@ -92,7 +96,10 @@ impl Latest {
     /// Waits until the state has all that was committed by now.
     async fn by_read_index(&self) -> Result<(), Status> {
         let deadline = Instant::now() + QUERY_WAIT_MAX;
-        let index = timeout_at(deadline, self.read_index()).await.map_err(|_| no_leader())??;
+        let index = tokio::select! {
+            index = timeout_at(deadline, self.read_index()) => index.map_err(|_| no_leader())??,
+            () = watchdog::stalls(self.stalled.clone()) => return Err(stalled()),
+        };
         applied_in_time(self.applied.clone(), index, deadline).await
     }
 
@@ -117,7 +124,7 @@ impl Latest {
         index.await.map_err(stopping)?.map_err(|refusal| {
             use quorate_core::replica::Refusal;
             match refusal {
-                Refusal::Busy => Status::resource_exhausted("too many reads wait; try later"),
+                Refusal::Busy => status::busy("too many reads wait; try later"),
                 Refusal::NotLeader(_) | Refusal::Overwritten => no_leader(),
             }
         })
@@ -146,6 +153,12 @@ fn no_leases() -> Status {
 
 fn no_leader() -> Status {
     Status::unavailable("no leader was found in time, so the latest state is not known; try again")
+}
+
+fn stalled() -> Status {
+    Status::unavailable(
+        "the disk of this node does not answer, so the latest state is not known; ask another node",
+    )
 }
 
 fn behind() -> Status {

@@ -22,6 +22,7 @@ use super::consistency::Consistency;
 use super::query::Queries;
 use super::sessions::{self, SessionsService};
 use super::status;
+use crate::admission::Admitted;
 use crate::submit::Submitter;
 use crate::wasm::{Method, Module};
 
@@ -78,7 +79,10 @@ impl tower_service::Service<http::Request<Body>> for PluginService {
             let Some(method) = calls.methods.get(path) else {
                 return Ok(calls.unimplemented(path).into_http());
             };
-            let unary = Unary { method: method.clone(), calls };
+            let Some(admitted) = calls.submitter.admission.enter() else {
+                return Ok(calls.with_node(status::no_room()).into_http());
+            };
+            let unary = Unary { method: method.clone(), calls, admitted: Some(admitted) };
             let response = Grpc::new(BytesCodec)
                 .apply_max_message_size_config(
                     Some(limits::REQUEST_BYTES_MAX),
@@ -108,6 +112,8 @@ fn with_typed_size_error(
 struct Unary {
     method: Method,
     calls: Arc<Calls>,
+    /// Until the call.
+    admitted: Option<Admitted>,
 }
 
 impl UnaryService<Bytes> for Unary {
@@ -117,9 +123,14 @@ impl UnaryService<Bytes> for Unary {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let calls = Arc::clone(&self.calls);
         let (metadata, _, payload) = request.into_parts();
+        let admitted = self.admitted.take();
         let command = Command::new(self.method.id, payload);
         let kind = self.method.kind;
         Box::pin(async move {
+            let mut admitted = admitted.ok_or_else(status::no_room)?;
+            if !admitted.weighs(command.payload.len()) {
+                return Err(calls.with_node(status::no_room()));
+            }
             match kind {
                 Kind::Command => {
                     let session = sessions::of_metadata(&metadata)

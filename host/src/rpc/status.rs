@@ -1,14 +1,19 @@
 //! The one place where outcomes and failures become gRPC statuses.
 
+use std::time::Duration;
+
 use quorate_core::limits;
 use quorate_core::outcome::Rejection;
 use quorate_core::session::SessionError;
 use quorate_proto::v1;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::submit::Undecided;
 
+/// After how many milliseconds a caller may come back: gRPC's own key.
+const PUSHBACK_KEY: &str = "grpc-retry-pushback-ms";
 /// Which call of which session a command is; and in a status, why the session did not have the
 /// command executed. A plugin may use the same codes for reasons of its own.
 pub const SESSION_KEY: &str = "quorate-session";
@@ -73,13 +78,28 @@ pub fn of_undecided(undecided: Undecided) -> Status {
         Undecided::Stopping => Status::unavailable(
             "this node is stopping; the command was not executed, and may be sent to another",
         ),
-        Undecided::Busy => Status::resource_exhausted(
-            "the leader has too much to do; the command was not executed: send it again later",
-        ),
+        Undecided::Busy => {
+            busy("the leader has too much to do; the command was not executed: send it again later")
+        }
         Undecided::Unknown => Status::unavailable(
             "the outcome is unknown: the command may have been executed, or may be later",
         ),
     }
+}
+
+/// Too much is asked of this node, or of the leader; says when to come back, in the standard
+/// details and in the metadata that clients with a policy for retries go by.
+pub fn busy(message: &str) -> Status {
+    let after = Duration::from_millis(limits::RETRY_AFTER_MS);
+    let details = ErrorDetails::with_retry_info(Some(after));
+    let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    status.metadata_mut().insert(PUSHBACK_KEY, MetadataValue::from(limits::RETRY_AFTER_MS));
+    status
+}
+
+/// A call that this node does not take on.
+pub fn no_room() -> Status {
+    busy("this node has too much to do; the call was not executed: send it again later")
 }
 
 /// A request over the limit.
@@ -97,6 +117,18 @@ fn cut(text: &str, bytes_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_refused_for_want_of_room_is_told_when_to_come_back() {
+        for status in [no_room(), of_undecided(Undecided::Busy)] {
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert!(status.message().contains("was not executed"));
+            let after = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+            assert_eq!(after.as_millis(), u128::from(limits::RETRY_AFTER_MS));
+            let pushback = status.metadata().get(PUSHBACK_KEY).unwrap();
+            assert_eq!(pushback.to_str().unwrap(), limits::RETRY_AFTER_MS.to_string());
+        }
+    }
 
     #[test]
     fn every_kind_of_rejection_has_its_code() {

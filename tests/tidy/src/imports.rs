@@ -13,7 +13,7 @@ struct Reserved {
 const RESERVED: [Reserved; 6] = [
     Reserved {
         folder: "host/src/",
-        crates: &["tonic", "tonic_health", "tonic_prost", "tonic_reflection"],
+        crates: &["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types"],
         homes: &[
             "host/src/rpc",
             "host/src/peers",
