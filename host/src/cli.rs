@@ -1,10 +1,14 @@
-//! The command line. Exit codes: 0 done, 1 it went wrong, 2 it was asked wrongly.
+//! The command line. Exit codes: 0 done, 1 it went wrong, 2 it was asked wrongly, 3 it was refused
+//! and will be again, 4 it may go well later.
 
+mod admin;
 mod build;
 mod call;
 mod check;
 mod cluster;
 mod dev;
+mod membership;
+mod recover;
 mod serve;
 mod settings;
 mod snapshot;
@@ -34,6 +38,12 @@ enum Command {
     Dev(dev::Settings),
     /// Run one node of a cluster
     Serve(serve::Settings),
+    /// Say who the members of a running cluster are, and how each of them fares
+    Status(admin::StatusArguments),
+    /// Add, promote, remove or replace members of a running cluster, or let another one lead
+    Member(admin::MemberArguments),
+    /// Make a survivor the only member of a cluster whose other nodes are lost for good
+    Recover(recover::Arguments),
     /// Call a method of a running service, by reflection, and print the reply as JSON
     Call(call::Arguments),
     /// Compile a plugin's crate to a module
@@ -55,6 +65,9 @@ enum Output {
     Json,
 }
 
+/// The exit code for what was refused, and will be again.
+const REFUSED: u8 = 3;
+
 /// Why a command did not do what it was asked.
 enum Failure {
     /// It was asked wrongly: exit code 2.
@@ -63,6 +76,8 @@ enum Failure {
     Failed(anyhow::Error),
     /// It went wrong, and has said so itself.
     Said,
+    /// The same, with an exit code of its own.
+    Code(u8),
 }
 
 impl From<anyhow::Error> for Failure {
@@ -84,6 +99,9 @@ pub fn main() -> ExitCode {
     let ran = match cli.command {
         Command::Dev(settings) => dev::run(settings, &cli.log),
         Command::Serve(settings) => serve::run(settings, &cli.log),
+        Command::Status(arguments) => admin::status(&arguments),
+        Command::Member(arguments) => admin::member(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -100,6 +118,7 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Said) => ExitCode::FAILURE,
+        Err(Failure::Code(code)) => ExitCode::from(code),
     }
 }
 

@@ -5,6 +5,7 @@
 //! full queues.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,10 +14,11 @@ use quorate_core::batch::{Batch, Payload};
 use quorate_core::id::{NodeId, RaftId};
 use quorate_core::limits;
 use quorate_core::log::LogStore;
+use quorate_core::members::Members;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::{
-    Admission, Committed, Contacts, Event, Lease, Outbox, Refusal, Replica, Staged, Status,
-    Transfer,
+    Admission, Change, ChangeRefusal, Committed, Contacts, Event, Lease, Outbox, Refusal, Replica,
+    Staged, Status, Transfer,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -37,6 +39,8 @@ pub type HostReplica = Replica<Box<dyn LogStore>, Waiter, Reader>;
 pub enum Request {
     /// Take the next step in admitting a member.
     Admit(RaftId, oneshot::Sender<Admission>),
+    /// Make a change that an operator asks for, by force or not.
+    Change(Change, bool, oneshot::Sender<Result<(), ChangeRefusal>>),
     /// A message to that member could not be delivered.
     Unreachable(RaftId),
 }
@@ -57,7 +61,6 @@ pub struct Inputs {
 }
 
 /// What goes out.
-#[derive(Debug)]
 pub struct Outputs<S> {
     /// Committed entries for apply; this thread alone sends, so dropping it ends apply.
     pub committed: SyncSender<Committed<Waiter>>,
@@ -67,6 +70,10 @@ pub struct Outputs<S> {
     pub pulse: Pulse,
     /// What may be read without asking anybody.
     pub lease: watch::Sender<Lease>,
+    /// Who the members are, whenever that changes.
+    pub members: watch::Sender<Arc<Members>>,
+    /// What is known of members that the group has not agreed on yet.
+    pub contacts: Box<dyn Fn() -> Contacts + Send>,
     /// Sends a raft message, or loses it.
     pub send: S,
 }
@@ -94,7 +101,8 @@ pub fn run<S: FnMut(RaftId, Bytes)>(
         // After a long fsync or a pause of the process, missed ticks must not fire in a burst: they
         // would look like a long silence of the leader.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Consensus { replica, inputs, out, ticks }.run().await
+        let members_version = replica.members_version();
+        Consensus { replica, inputs, out, ticks, members_version }.run().await
     })
 }
 
@@ -103,6 +111,8 @@ struct Consensus<S> {
     inputs: Inputs,
     out: Effects<S>,
     ticks: Interval,
+    /// Of the members that were told last.
+    members_version: u64,
 }
 
 /// Why the loop wakes up.
@@ -166,8 +176,13 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         match request {
             // Who asked may have gone; it asks again.
             Request::Admit(member, reply) => {
-                let admission = self.replica.admit(member, &Contacts::new());
-                let _gone = reply.send(admission).is_err();
+                let contacts = (self.out.outputs.contacts)();
+                let _gone = reply.send(self.replica.admit(member, &contacts)).is_err();
+            }
+            Request::Change(change, is_forced, reply) => {
+                let contacts = (self.out.outputs.contacts)();
+                let changed = self.replica.change(&change, is_forced, &contacts);
+                let _gone = reply.send(changed).is_err();
             }
             Request::Unreachable(member) => self.replica.handle(Event::Unreachable(member)),
         }
@@ -182,6 +197,11 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         self.out.outputs.pulse.end();
         advanced?;
         self.out.unpark();
+        let version = self.replica.members_version();
+        if version != self.members_version {
+            self.members_version = version;
+            self.out.outputs.members.send_replace(Arc::new(self.replica.members()));
+        }
         let status = self.replica.status();
         self.out.outputs.status.send_if_modified(|seen| {
             // Those who watch wait for a leader; every commit would wake them in vain.
@@ -343,9 +363,15 @@ mod tests {
     #[test]
     fn a_backlog_is_parked_and_noticed() {
         let (committed, apply) = sync_channel(1);
-        let (status, lease) = (watch::Sender::default(), watch::Sender::default());
-        let pulse = Pulse::default();
-        let outputs = Outputs { committed, status, pulse, lease, send: |_, _: Bytes| () };
+        let outputs = Outputs {
+            committed,
+            status: watch::Sender::default(),
+            pulse: Pulse::default(),
+            lease: watch::Sender::default(),
+            members: watch::Sender::new(Arc::default()),
+            contacts: Box::new(Contacts::new),
+            send: |_, _: Bytes| (),
+        };
         let (parked, parked_bytes) = (VecDeque::new(), 0);
         let mut effects = Effects { outputs, parked, parked_bytes, apply_ended: false };
         let entry = Bytes::from(vec![0; limits::BATCH_BYTES_MAX]);

@@ -4,17 +4,20 @@
 //! else's log breaks consensus. A node that keeps its log in memory is another member each time it
 //! starts, since it no longer knows what it voted and acknowledged.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::Context as _;
 use quorate_core::id::{GroupId, NodeId, RaftId};
 use quorate_core::limits;
+use quorate_core::members::StoreId;
 use quorate_proto::v1::Hello;
 use serde::{Deserialize, Serialize};
 
-use crate::wasm;
+use crate::{roster, wasm};
 
 /// The one machine of a node, for now.
 pub const GROUP: GroupId = GroupId(1);
@@ -97,6 +100,7 @@ impl Identity {
             has_leases: self.timing.has_leases,
             // Consensus has no other way.
             checks_quorum: true,
+            ..Hello::default()
         }
     }
 
@@ -149,6 +153,15 @@ struct Owner {
     module: String,
     /// The version of the costs that it was run with.
     fuel: u32,
+    /// The folder's own number, drawn when it was made.
+    #[serde(default)]
+    store: String,
+    /// Which history of the cluster the data belongs to; none, unless it was recovered.
+    #[serde(default)]
+    lineage: String,
+    /// Where others are, as it was last told.
+    #[serde(default)]
+    addresses: BTreeMap<String, String>,
 }
 
 const FORMAT: u32 = 1;
@@ -161,28 +174,92 @@ pub const LOG_FOLDER: &str = "log";
 pub struct Claim {
     /// The member of the group that the node now is.
     pub member: RaftId,
+    /// The folder's own number.
+    pub store: StoreId,
+    /// Which history of the cluster the data belongs to.
+    pub lineage: u128,
     _lock: fs::File,
 }
 
+/// What a node begins with that joins a cluster, in a new folder. The default is a founder's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Birth {
+    /// As which of its incarnations.
+    pub incarnation: u32,
+    /// Which history of the cluster it joins.
+    pub lineage: u128,
+    /// Where others are, as it was told; of an old folder, as it remembers.
+    pub told: BTreeMap<NodeId, String>,
+}
+
+/// What a folder remembers of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The nodes that the cluster began with.
+    pub founders: Vec<NodeId>,
+    /// Where others are, as it was last told.
+    pub addresses: BTreeMap<NodeId, String>,
+}
+
+/// What a folder remembers; `None` for a new one.
+pub fn remember(folder: &Path) -> anyhow::Result<Option<Memory>> {
+    let Some(owner) = read_owner(&folder.join(FILE))? else { return Ok(None) };
+    let node = |number: &u32| NodeId::new(*number);
+    let address =
+        |(number, address): (String, String)| Some((node(&number.parse().ok()?)?, address));
+    Ok(Some(Memory {
+        founders: owner.founders.iter().filter_map(node).collect(),
+        addresses: owner.addresses.into_iter().filter_map(address).collect(),
+    }))
+}
+
+fn read_owner(file: &Path) -> anyhow::Result<Option<Owner>> {
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            let owner = toml::from_str(&text);
+            Ok(Some(owner.with_context(|| format!("{} is damaged", file.display()))?))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
+/// A number that nobody else draws. The standard library's hash keys are random, which is all that
+/// is asked of it.
+pub fn random() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
 /// Claims a data folder for this node, creating it on the first start.
-pub fn claim(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result<Claim> {
+pub fn claim(
+    folder: &Path,
+    identity: &Identity,
+    log: LogKind,
+    birth: &Birth,
+    addresses: &BTreeMap<NodeId, String>,
+) -> anyhow::Result<Claim> {
     fs::create_dir_all(folder)
         .with_context(|| format!("creating the data folder {}", folder.display()))?;
     let lock = lock(folder)?;
     let file = folder.join(FILE);
-    let owner = match fs::read_to_string(&file) {
-        Ok(text) => {
-            let found: Owner =
-                toml::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
-            next_owner(folder, found, identity, log)?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            first_owner(folder, identity, log)?
-        }
-        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+    let mut owner = match read_owner(&file)? {
+        Some(found) => next_owner(folder, found, identity, log)?,
+        None => first_owner(folder, identity, log, birth)?,
     };
+    // What the operator says now counts before what was said then.
+    let known = birth.told.iter().chain(addresses);
+    owner.addresses = known.map(|(node, address)| (node.to_string(), address.clone())).collect();
+    if owner.store.is_empty() {
+        owner.store = StoreId(random()).to_string();
+    }
     write_durably(&file, &toml::to_string(&owner)?)?;
-    Ok(Claim { member: RaftId::new(identity.node, owner.incarnation), _lock: lock })
+    let damaged = || format!("{} is damaged", file.display());
+    let number = |text: &str| u128::from_str_radix(text, 16).with_context(damaged);
+    let store = StoreId(number(&owner.store)?);
+    let lineage = if owner.lineage.is_empty() { 0 } else { number(&owner.lineage)? };
+    let member = RaftId::new(identity.node, owner.incarnation);
+    Ok(Claim { member, store, lineage, _lock: lock })
 }
 
 /// Two processes with one folder could become the same member, and vote twice. The lock ends with
@@ -201,7 +278,12 @@ fn lock(folder: &Path) -> anyhow::Result<fs::File> {
     }
 }
 
-fn first_owner(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Result<Owner> {
+fn first_owner(
+    folder: &Path,
+    identity: &Identity,
+    log: LogKind,
+    birth: &Birth,
+) -> anyhow::Result<Owner> {
     if log == LogKind::RocksDb {
         // Before the file that claims the folder: from then on, a log that is not there was lost.
         let log = folder.join(LOG_FOLDER);
@@ -213,9 +295,12 @@ fn first_owner(folder: &Path, identity: &Identity, log: LogKind) -> anyhow::Resu
         node: identity.node.get(),
         founders: identity.founders.iter().map(|node| node.get()).collect(),
         log,
-        incarnation: 0,
+        incarnation: birth.incarnation,
         module: hex(&identity.module),
         fuel: wasm::FUEL_VERSION,
+        store: StoreId(random()).to_string(),
+        lineage: StoreId(birth.lineage).to_string(),
+        addresses: BTreeMap::new(),
     })
 }
 
@@ -226,6 +311,10 @@ fn next_owner(
     log: LogKind,
 ) -> anyhow::Result<Owner> {
     let log_is_lost = log == LogKind::RocksDb && !folder.join(LOG_FOLDER).is_dir();
+    // Alone, there is nobody to whom a node could have promised anything.
+    let has_met_others = identity.founders.len() > 1
+        || found.node != identity.founders.first().map_or(0, |founder| founder.get())
+        || folder.join(roster::FILE).exists();
     let folder = folder.display();
     let founders: Vec<_> = identity.founders.iter().map(|node| node.get()).collect();
     anyhow::ensure!(
@@ -257,7 +346,8 @@ fn next_owner(
     anyhow::ensure!(
         !log_is_lost,
         "the log in the data folder {folder} is gone: this node no longer knows what it voted and \
-         acknowledged, and must not run again under its number; restore the folder, or leave it"
+         acknowledged, and must not run again under its number; restore the folder, or start it \
+         once with --rejoin and an empty --data, as a new member"
     );
     // A node that applies its log anew with other code would decide otherwise than it did.
     anyhow::ensure!(
@@ -269,10 +359,44 @@ fn next_owner(
         hex(&identity.module),
         wasm::FUEL_VERSION
     );
-    // Alone, there is nobody to whom a node could have promised anything.
-    let forgets = log == LogKind::Memory && founders.len() > 1;
-    let incarnation = if forgets { found.incarnation + 1 } else { 0 };
+    let forgets = log == LogKind::Memory && has_met_others;
+    let incarnation = found.incarnation + u32::from(forgets);
     Ok(Owner { incarnation, ..found })
+}
+
+/// The folder of a node that does not run, for an operator who changes what it is.
+#[derive(Debug)]
+pub struct Heritage {
+    /// The member that the node is.
+    pub member: RaftId,
+    file: PathBuf,
+    owner: Owner,
+    _lock: fs::File,
+}
+
+/// Opens the folder of a node that does not run, and that has a log.
+pub fn inherit(folder: &Path) -> anyhow::Result<Heritage> {
+    let file = folder.join(FILE);
+    let name = folder.display();
+    anyhow::ensure!(file.exists(), "{name} is no data folder: it has no {FILE}");
+    let lock = lock(folder)?;
+    let owner = read_owner(&file)?.with_context(|| format!("{name} has no {FILE}"))?;
+    let has_log = owner.log == LogKind::RocksDb && folder.join(LOG_FOLDER).is_dir();
+    anyhow::ensure!(has_log, "the data folder {name} has no log: there is nothing to go on with");
+    let node = NodeId::new(owner.node).with_context(|| format!("{} is damaged", file.display()))?;
+    let member = RaftId::new(node, owner.incarnation);
+    Ok(Heritage { member, file, owner, _lock: lock })
+}
+
+impl Heritage {
+    /// Makes the folder begin a history of its own: nobody of the old one is listened to from here
+    /// on, nor listens.
+    pub fn begin_lineage(&mut self) -> anyhow::Result<u128> {
+        let lineage = random();
+        self.owner.lineage = StoreId(lineage).to_string();
+        write_durably(&self.file, &toml::to_string(&self.owner)?)?;
+        Ok(lineage)
+    }
 }
 
 fn hex(digest: &[u8; 32]) -> String {
@@ -280,7 +404,7 @@ fn hex(digest: &[u8; 32]) -> String {
 }
 
 /// Replaces a file by way of another, so that a crash leaves the old or the new one, whole.
-fn write_durably(file: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_durably(file: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let next = file.with_extension("next");
     let write = || -> io::Result<()> {
@@ -295,89 +419,4 @@ fn write_durably(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity(cluster: &str, node: u32) -> Identity {
-        Identity {
-            cluster: cluster.to_owned(),
-            node: NodeId::new(node).unwrap(),
-            founders: (1..=3).map(|node| NodeId::new(node).unwrap()).collect(),
-            module: [7; 32],
-            timing: Timing::default(),
-        }
-    }
-
-    #[test]
-    fn a_folder_stays_with_its_node_and_cluster() {
-        let folder = tempfile::tempdir().unwrap();
-        let claim = |identity: &Identity, log| {
-            let claim = claim(folder.path(), identity, log);
-            claim.map(|claim| claim.member).map_err(|error| error.to_string())
-        };
-        let own = identity("a", 1);
-        assert_eq!(claim(&own, LogKind::RocksDb), Ok(RaftId::new(own.node, 0)));
-        assert_eq!(claim(&own, LogKind::RocksDb), Ok(RaftId::new(own.node, 0)));
-        let of = |result: Result<RaftId, String>| result.unwrap_err();
-        assert!(of(claim(&identity("b", 1), LogKind::RocksDb)).contains("cluster \"a\""));
-        assert!(of(claim(&identity("a", 2), LogKind::RocksDb)).contains("belongs to node 1"));
-        assert!(of(claim(&own, LogKind::Memory)).contains("another kind of log"));
-        fs::rename(folder.path().join(LOG_FOLDER), folder.path().join("elsewhere")).unwrap();
-        assert!(of(claim(&own, LogKind::RocksDb)).contains("is gone"));
-        fs::rename(folder.path().join("elsewhere"), folder.path().join(LOG_FOLDER)).unwrap();
-        let mut other_module = own.clone();
-        other_module.module = [8; 32];
-        assert!(of(claim(&other_module, LogKind::RocksDb)).contains("replacing a module"));
-        let mut smaller = own.clone();
-        smaller.founders.pop();
-        assert!(of(claim(&smaller, LogKind::RocksDb)).contains("began with nodes"));
-        fs::write(folder.path().join(FILE), "nonsense").unwrap();
-        assert!(of(claim(&own, LogKind::RocksDb)).contains("is damaged"));
-    }
-
-    #[test]
-    fn a_node_whose_log_was_in_memory_is_another_member_each_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = identity("a", 2);
-        let incarnations: Vec<_> = (0..3)
-            .map(|_| claim(folder.path(), &own, LogKind::Memory).unwrap().member.incarnation())
-            .collect();
-        assert_eq!(incarnations, [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_folder_is_claimed_by_one_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = identity("a", 1);
-        let claim = || claim(folder.path(), &own, LogKind::Memory);
-        let first = claim().unwrap();
-        assert!(claim().unwrap_err().to_string().contains("another process"));
-        drop(first);
-        assert_eq!(claim().unwrap().member.incarnation(), 1, "who was refused changed nothing");
-    }
-
-    #[test]
-    fn peers_that_disagree_are_told_about_what() {
-        let own = identity("a", 1);
-        let other = identity("a", 2);
-        assert_eq!(own.check(&other.hello(own.node)), Ok(()));
-        let refused = |hello| own.check(&hello).unwrap_err();
-        assert!(refused(identity("b", 2).hello(own.node)).contains("cluster \"b\""));
-        assert!(refused(other.hello(NodeId::new(3).unwrap())).contains("looks for node 3"));
-        let mut hello = other.hello(own.node);
-        hello.founders.pop();
-        assert!(refused(hello).contains("began with"));
-        let mut hello = other.hello(own.node);
-        hello.module = vec![8; 32].into();
-        assert!(refused(hello).contains("another module"));
-        let mut hello = other.hello(own.node);
-        hello.fuel += 1;
-        assert!(refused(hello).contains("its costs"));
-        let mut hello = other.hello(own.node);
-        hello.has_leases = true;
-        assert!(refused(hello).contains("--lease-reads"));
-        let mut hello = other.hello(own.node);
-        hello.election_ms *= 2;
-        assert!(refused(hello).contains("time out after 2000 ms"));
-    }
-}
+mod tests;

@@ -15,8 +15,9 @@
 //! a disk that hangs.
 //!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
-//! [`clock`] is what leases go by; [`local`] is a cluster in one process; [`cli`] is the command
-//! line. What is decided rather than done is in `quorate-core`.
+//! [`roster`] is who the others are; [`operator`] is what an operator asks for, and [`report`] what
+//! a node says of itself; [`clock`] is what leases go by; [`local`] is a cluster in one process;
+//! [`cli`] is the command line. What is decided rather than done is in `quorate-core`.
 
 pub mod admission;
 pub mod apply;
@@ -27,9 +28,12 @@ pub mod consensus;
 pub mod identity;
 pub mod local;
 pub mod node;
+pub mod operator;
 pub mod peers;
 pub mod queue;
+pub mod report;
 pub mod rocks;
+pub mod roster;
 pub mod rpc;
 pub mod snapshot;
 pub mod submit;

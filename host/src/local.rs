@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use quorate_core::batcher::BatcherConfig;
 use quorate_core::id::NodeId;
 
-use crate::identity::{Identity, LogKind, Timing};
+use crate::identity::{Birth, Identity, LogKind, Timing};
 use crate::node::{Node, NodeConfig, Storage};
 use crate::wasm::Module;
 
@@ -55,6 +55,7 @@ pub fn start_timed(
             clients,
             peers,
             addresses: addresses.clone(),
+            birth: Birth::default(),
             storage,
             module: Arc::clone(module),
             batcher: BatcherConfig::default(),

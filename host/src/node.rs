@@ -8,6 +8,7 @@
 //! Channel ownership is the shutdown protocol: whoever makes a channel owns its sending end, and
 //! closing it tells the next stage that nothing more will come. There is no stop flag.
 
+mod services;
 mod stores;
 mod tasks;
 
@@ -18,7 +19,6 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use quorate_core::batch::Proposal;
 use quorate_core::batcher::{BatcherConfig, BatcherStats};
 use quorate_core::id::{NodeId, RaftId};
@@ -26,7 +26,7 @@ use quorate_core::limits;
 use quorate_core::log::LogStore;
 use quorate_core::machine::Machine;
 use quorate_core::outcome::Fatal;
-use quorate_core::replica::{Bounds, Committed, Lease, Recovered, Replica, ReplicaConfig, Status};
+use quorate_core::replica::{Bounds, Lease, Recovered, Replica, ReplicaConfig, Status};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -34,19 +34,18 @@ use tokio::task::JoinHandle;
 use crate::admission::Admission;
 use crate::apply::{self, Waiter};
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
-use crate::identity::{Claim, GROUP, Identity};
-use crate::peers::{self, Outbound, PeerService};
+use crate::identity::{Birth, Claim, GROUP, Identity};
+use crate::peers::{self, Reports};
 use crate::queue;
-use crate::rpc::admin::{AdminService, Progress};
-use crate::rpc::backup::Backups;
-use crate::rpc::query::{Latest, Queries};
+use crate::report::Progress;
+use crate::roster::Roster;
 use crate::rpc::server::Clients;
-use crate::rpc::service::PluginService;
 use crate::submit::Submitter;
 use crate::threads::Worker;
 use crate::wasm::Module;
 use crate::watchdog::Pulse;
 
+use services::{Ends, Services};
 pub use stores::Storage;
 use stores::Stores;
 
@@ -70,8 +69,11 @@ pub struct NodeConfig {
     pub clients: TcpListener,
     /// Where peers connect.
     pub peers: TcpListener,
-    /// The peers' addresses; its own may be among them.
+    /// The peers' addresses, as far as its operator knows them; its own may be among them. Where
+    /// the others are, the group knows itself.
     pub addresses: BTreeMap<NodeId, String>,
+    /// What a new folder begins with.
+    pub birth: Birth,
     /// Where log and state live.
     pub storage: Storage,
     /// The machine's code; its digest is in the identity.
@@ -80,13 +82,22 @@ pub struct NodeConfig {
     pub batcher: BatcherConfig,
 }
 
+/// Why a node cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A fault of this node.
+    Fault(String),
+    /// It is no member any more, or not the one that it believes to be.
+    Expelled(String),
+}
+
 /// A running node. Dropping it stops it.
 #[derive(Debug)]
 pub struct Node {
     client_address: SocketAddr,
     status: watch::Receiver<Status>,
     batcher_stats: watch::Receiver<BatcherStats>,
-    failure: std_mpsc::Receiver<String>,
+    failure: std_mpsc::Receiver<Failure>,
     /// In the order in which they end; `None` once stopped.
     stages: Option<Stages>,
     /// Last: nobody else gets the folder before all of this has ended.
@@ -114,19 +125,23 @@ struct Serving {
 
 impl Node {
     /// Starts a node. Must not be called within an async runtime: it has its own.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "every channel is made here, where one sees who owns which end"
+    )]
     pub fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let node = config.identity.node;
         let client_address = config.clients.local_addr()?;
-        let Stores { member, log, state, recovered, claim } = Stores::open(&config)?;
+        let Stores { own, log, state, recovered, claim } = Stores::open(&config)?;
         let runtime = runtime(node)?;
         let in_runtime = runtime.enter();
         let [listener, peer_listener] = tasks::into_tokio([config.clients, config.peers])?;
-        let identity = Arc::new(config.identity);
-        let tick = identity.timing.tick;
+        let tick = config.identity.timing.tick;
+
         let (submit, proposals) = mpsc::channel(limits::SUBMIT_MAX);
         let (inbox_sender, inbox) = queue::channel(INBOX_MAX, limits::PEER_QUEUE_BYTES_MAX);
         let (reads_sender, reads) = mpsc::channel(limits::SUBMIT_MAX);
-        let (requests_sender, requests) = mpsc::channel(limits::SUBMIT_MAX);
+        let (requests_sender, inbox_of_requests) = mpsc::channel(limits::SUBMIT_MAX);
         let (committed_sender, committed) = std_mpsc::sync_channel(COMMITTED_MAX);
         let (applied_sender, applied) = watch::channel(recovered.applied.index);
         let (status_sender, status) = watch::channel(Status::default());
@@ -135,9 +150,15 @@ impl Node {
         let (serving, is_serving) = watch::channel(());
         let (peers_serving, peers_are_serving) = watch::channel(());
         let (failed, failure) = std_mpsc::channel();
+        let expelled = failed.clone();
 
-        let (directory, outbound, links) =
-            peers::connect(&identity, &config.addresses, &requests_sender)?;
+        let replica = replica(own.member, &config.identity, log, &recovered)?;
+        let (members_sender, members) = watch::channel(Arc::new(replica.members()));
+        let roster = Roster::new(config.identity, own, config.addresses, members.clone())?;
+        let roster = Arc::new(roster);
+        let requests = requests_sender.clone();
+        let reports = Reports { requests, expelled: failed.clone() };
+        let (directory, links) = peers::connect(&roster, reports)?;
         let submitter = Submitter {
             node,
             submit: submit.downgrade(),
@@ -149,10 +170,19 @@ impl Node {
         };
 
         let batches = crate::batcher::start(config.batcher, proposals);
-        let replica = replica(member, &identity, log, &recovered)?;
-        let (intake, done) = (batches.intake, applied.clone());
-        let inputs = Inputs { intake, inbox, reads, requests, applied: done };
-        let outputs = outputs(committed_sender, status_sender, lease_sender, outbound);
+        let intake = batches.intake;
+        let inputs =
+            Inputs { intake, inbox, reads, requests: inbox_of_requests, applied: applied.clone() };
+        let (outbound, contacts) = (Arc::clone(&directory), Arc::clone(&roster));
+        let outputs = Outputs {
+            committed: committed_sender,
+            status: status_sender,
+            pulse: Pulse::default(),
+            lease: lease_sender,
+            members: members_sender,
+            contacts: Box::new(move || contacts.contacts()),
+            send: move |to, message| outbound.send(to, message),
+        };
         tasks::watch(&outputs, tick, stalled_sender);
         let raft = tasks::stage(format!("node-{node}-raft"), failed.clone(), move || {
             consensus::run(replica, tick, inputs, outputs)
@@ -162,19 +192,26 @@ impl Node {
             apply::run(machine, &committed, &applied_sender)
         })?;
 
-        let (module, own) = (config.module, Arc::clone(&identity));
-        let progress = Progress::of(&status, &applied, &stalled);
-        let leases = identity.timing.lease().is_some().then_some(lease);
-        let latest = Latest { reads: reads_sender, leases, applied, stalled };
-        let queries = Queries::new(latest, state, Arc::clone(&module));
-        let backups = Backups::new(Arc::clone(&own), queries.clone());
-        let admin = AdminService { identity: own, member, client_address, progress, backups };
-        let plugin = PluginService::new(&module, submitter.clone(), queries);
-        let served = Clients { listener, module, plugin, admin, status: status.clone() };
-        let clients = tasks::spawn_clients(served, is_serving);
-        let service = PeerService::new(identity, inbox_sender, requests_sender, submitter);
-        let peers = tasks::spawn_peers(peer_listener, service, links, peers_are_serving);
-        tokio::spawn(tasks::join(member, directory, status.clone()));
+        let module = config.module;
+        let services = Ends {
+            roster: Arc::clone(&roster),
+            module: Arc::clone(&module),
+            state,
+            client_address,
+            submitter,
+            progress: Progress { status: status.clone(), applied, stalled },
+            members,
+            inbox: inbox_sender,
+            reads: reads_sender,
+            lease,
+            requests: requests_sender,
+            expelled: expelled.clone(),
+        };
+        let Services { plugin, admin, peers } = services.into_services();
+        let clients = Clients { listener, module, plugin, admin, status: status.clone() };
+        let clients = tasks::spawn_clients(clients, is_serving);
+        let peers = tasks::spawn_peers(peer_listener, peers, links, peers_are_serving);
+        tasks::spawn_membership(roster, directory, status.clone(), expelled);
         drop(in_runtime);
         let stages = Some(Stages {
             clients: Some(Serving { open: serving, task: clients }),
@@ -206,7 +243,7 @@ impl Node {
     }
 
     /// The fault that ended one of its stages, if one has. The node must then be stopped.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.failure.try_recv().ok()
     }
 
@@ -261,16 +298,6 @@ fn runtime(node: NodeId) -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("starting the runtime")
-}
-
-fn outputs(
-    committed: std_mpsc::SyncSender<Committed<Waiter>>,
-    status: watch::Sender<Status>,
-    lease: watch::Sender<Lease>,
-    mut outbound: Outbound,
-) -> Outputs<impl FnMut(RaftId, Bytes)> {
-    let send = move |to, message| outbound.send(to, message);
-    Outputs { committed, status, pulse: Pulse::default(), lease, send }
 }
 
 fn replica(

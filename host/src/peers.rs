@@ -8,11 +8,12 @@
 
 mod complaints;
 mod link;
+mod membership;
 mod server;
 mod sessions;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,13 +25,16 @@ use quorate_proto::v1;
 use quorate_proto::v1::peer_client::PeerClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::consensus::Request;
-use crate::identity::Identity;
+use crate::node::Failure;
 use crate::queue;
+use crate::roster::Roster;
 use crate::submit::Decided;
 
+pub use membership::{change_of_proto, introduce};
 pub use server::{PeerService, serve};
 
 /// Raft messages that wait for one peer's connection.
@@ -42,11 +46,20 @@ const _: () =
     assert!(FRAME_BYTES_MAX + limits::REPLY_BYTES_MAX + SEAL_BYTES_MAX <= PLAIN_BYTES_MAX);
 const CONNECT_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// How to reach the other nodes.
+/// How to reach the other nodes: those who are members, as they come and go.
 #[derive(Debug)]
 pub struct Directory {
-    identity: Arc<Identity>,
-    channels: BTreeMap<NodeId, Channel>,
+    roster: Arc<Roster>,
+    links: RwLock<BTreeMap<NodeId, Link>>,
+}
+
+/// The way to one node.
+#[derive(Debug)]
+struct Link {
+    address: String,
+    channel: Channel,
+    /// To the stream of raft messages; dropping it ends the stream.
+    queue: queue::Sender<(RaftId, Bytes)>,
 }
 
 /// What became of a command that was handed on.
@@ -62,50 +75,56 @@ pub enum Forwarded {
     Unknown,
 }
 
-/// The sending ends towards all peers. The raft thread owns it; dropping it ends the links.
-#[derive(Debug)]
-pub struct Outbound {
-    queues: BTreeMap<NodeId, queue::Sender<(RaftId, Bytes)>>,
+/// What links tell the rest of the node.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// That a member cannot be reached.
+    pub requests: mpsc::Sender<Request>,
+    /// That this node must not run on, and why.
+    pub expelled: std_mpsc::Sender<Failure>,
 }
 
-impl Outbound {
-    /// Sends a raft message, or loses it.
-    pub fn send(&mut self, to: RaftId, message: Bytes) {
-        if let Some(queue) = self.queues.get(&to.node()) {
-            // A full queue or an ended link loses the message; raft expects that.
-            let _lost = queue.try_send((to, message));
+/// A directory, and the task that keeps links to all members. They last until consensus ends.
+/// Must be called within a runtime.
+pub fn connect(
+    roster: &Arc<Roster>,
+    reports: Reports,
+) -> anyhow::Result<(Arc<Directory>, JoinSet<()>)> {
+    for (node, address) in roster.others() {
+        endpoint(&address)
+            .map_err(|error| anyhow::anyhow!("peer {node} at \"{address}\": {error}"))?;
+    }
+    let roster = Arc::clone(roster);
+    let directory = Arc::new(Directory { roster, links: RwLock::default() });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow(Arc::clone(&directory), reports));
+    Ok((directory, tasks))
+}
+
+/// Opens and closes links as members come and go.
+async fn follow(directory: Arc<Directory>, reports: Reports) {
+    let mut members = directory.roster.members.clone();
+    let mut tasks = JoinSet::new();
+    loop {
+        members.mark_unchanged();
+        directory.renew(&mut tasks, &reports);
+        if members.changed().await.is_err() {
+            break;
         }
     }
+    // Consensus has ended, and so do the streams; what is under way elsewhere goes on.
+    directory.end_streams();
+    while tasks.join_next().await.is_some() {}
 }
 
-/// Starts a link to each peer. Connections are made when there is something to send, and again
-/// when they break. Must be called within a runtime.
-pub fn connect(
-    identity: &Arc<Identity>,
-    addresses: &BTreeMap<NodeId, String>,
-    requests: &mpsc::Sender<Request>,
-) -> anyhow::Result<(Arc<Directory>, Outbound, JoinSet<()>)> {
-    let mut channels = BTreeMap::new();
-    let mut queues = BTreeMap::new();
-    let mut links = JoinSet::new();
-    for (node, address) in addresses.iter().filter(|(node, _)| **node != identity.node) {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| anyhow::anyhow!("peer {node} at \"{address}\": {error}"))?
-            .connect_timeout(CONNECT_WAIT_MAX)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(1 << 22)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5));
-        let channel = endpoint.connect_lazy();
-        let (queue, messages) = queue::channel(QUEUED_MESSAGES_MAX, limits::PEER_QUEUE_BYTES_MAX);
-        let client = client(channel.clone());
-        links.spawn(link::run(client, identity.hello(*node), messages, requests.clone()));
-        channels.insert(*node, channel);
-        queues.insert(*node, queue);
-    }
-    let directory = Arc::new(Directory { identity: Arc::clone(identity), channels });
-    Ok((directory, Outbound { queues }, links))
+fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_WAIT_MAX)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(1 << 22)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5)))
 }
 
 fn client(channel: Channel) -> PeerClient<Channel> {
@@ -115,22 +134,65 @@ fn client(channel: Channel) -> PeerClient<Channel> {
 }
 
 impl Directory {
+    /// Sends a raft message, or loses it.
+    pub fn send(&self, to: RaftId, message: Bytes) {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(&to.node()) {
+            // A full queue or an ended link loses the message; raft expects that.
+            let _lost = link.queue.try_send((to, message));
+        }
+    }
+
     /// The other nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.channels.keys().copied()
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Has a link to each of the others, and to nobody else.
+    fn renew(self: &Arc<Self>, tasks: &mut JoinSet<()>, reports: &Reports) {
+        use std::collections::btree_map::Entry;
+        let others = self.roster.others();
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|node, link| others.get(node) == Some(&link.address));
+        for (to, address) in others {
+            let Entry::Vacant(place) = links.entry(to) else { continue };
+            let Ok(endpoint) = endpoint(&address) else {
+                tracing::error!(node = %to, "\"{address}\" is no address");
+                continue;
+            };
+            let channel = endpoint.connect_lazy();
+            let (queue, messages) =
+                queue::channel(QUEUED_MESSAGES_MAX, limits::PEER_QUEUE_BYTES_MAX);
+            let (client, roster) = (client(channel.clone()), Arc::clone(&self.roster));
+            let stream = link::Stream { client, roster, to, reports: reports.clone() };
+            tasks.spawn(stream.run(messages));
+            place.insert(Link { address, channel, queue });
+        }
+    }
+
+    fn end_streams(&self) {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        for link in links.values_mut() {
+            link.queue = queue::channel(1, 1).0;
+        }
+    }
+
+    fn channel(&self, to: NodeId) -> Option<Channel> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.get(&to).map(|link| link.channel.clone())
     }
 
     /// Hands a command to another node, which may hand it on `hops_left` times.
     pub async fn submit(&self, to: NodeId, command: &Command, hops_left: u32) -> Forwarded {
-        let Some(channel) = self.channels.get(&to) else { return Forwarded::NotProposed };
+        let Some(channel) = self.channel(to) else { return Forwarded::NotProposed };
         let request = v1::SubmitRequest {
-            hello: Some(self.identity.hello(to)),
+            hello: Some(self.roster.hello(to)),
             method: command.method,
             payload: command.payload.clone(),
             hops_left,
             session: command.session.map(sessions::to_wire),
         };
-        match client(channel.clone()).submit(request).await {
+        match client(channel).submit(request).await {
             Ok(reply) => forwarded(reply.into_inner()),
             Err(status) if never_left(&status) => Forwarded::NotProposed,
             Err(status) => {
@@ -140,15 +202,15 @@ impl Directory {
         }
     }
 
-    /// Asks a node to admit this one as `member`; true when it votes.
-    pub async fn join(&self, to: NodeId, member: RaftId) -> bool {
-        let Some(channel) = self.channels.get(&to) else { return false };
-        let hello = Some(self.identity.hello(to));
-        let request = v1::JoinRequest { hello, raft_id: member.get() };
-        match client(channel.clone()).join(request).await {
+    /// Asks a node to admit this one as the member that it is; true when it is what it is to be.
+    pub async fn join(&self, to: NodeId) -> bool {
+        let Some(channel) = self.channel(to) else { return false };
+        let hello = Some(self.roster.hello(to));
+        let request = v1::JoinRequest { hello, raft_id: self.roster.member.get() };
+        match client(channel).join(request).await {
             Ok(reply) => reply.into_inner().admitted,
             Err(status) => {
-                if status.code() == tonic::Code::FailedPrecondition {
+                if status.code() != Code::Unavailable {
                     tracing::error!(%to, "may not join: {}", status.message());
                 }
                 // Not reached: others are asked as well, and it again.
@@ -179,7 +241,9 @@ fn forwarded(reply: v1::SubmitReply) -> Forwarded {
 /// else may have been executed.
 fn never_left(status: &tonic::Status) -> bool {
     use std::error::Error;
-    if status.code() == tonic::Code::FailedPrecondition {
+    // Refused at its door.
+    let refusals = [Code::FailedPrecondition, Code::PermissionDenied, Code::AlreadyExists];
+    if refusals.contains(&status.code()) {
         return true;
     }
     let mut cause = status.source();

@@ -167,7 +167,7 @@ impl Submitter {
 
     /// While consensus is stuck here, another node knows who leads.
     async fn try_anywhere(&self, command: &Command, hops_left: u32, deadline: Instant) -> Try {
-        for node in self.directory.nodes().take_while(|_| hops_left > 0) {
+        for node in self.directory.nodes().into_iter().take_while(|_| hops_left > 0) {
             match self.try_there(node, command, hops_left - 1, deadline).await {
                 Try::Again(_) => {}
                 tried @ (Try::Decided(_) | Try::Failed(_)) => return tried,

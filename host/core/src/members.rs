@@ -267,6 +267,27 @@ pub enum Meeting {
     Impostor(StoreId),
 }
 
+/// Whom a speaker believes to speak to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// This member, as far as it knows.
+    This,
+    /// An earlier or later incarnation of its node.
+    Another,
+    /// This member, with another data folder.
+    Doubted(StoreId),
+}
+
+/// Whether a speaker means this member, and knows it with this data folder, if with any.
+pub fn meant(expected: Option<(RaftId, StoreId)>, own: RaftId, store: StoreId) -> Meant {
+    match expected {
+        _ if canary::is_planted(Canary::WipedTrusted) => Meant::This,
+        Some((member, _)) if member != own => Meant::Another,
+        Some((_, known)) if known != store => Meant::Doubted(known),
+        Some(_) | None => Meant::This,
+    }
+}
+
 impl Acquaintances {
     /// A member introduces itself. What the group knows counts before what this node knows.
     pub fn meet(&mut self, member: RaftId, store: StoreId, members: &Members) -> Meeting {
@@ -281,9 +302,12 @@ impl Acquaintances {
             Some(known) if known == store => Meeting::Known,
             Some(known) => Meeting::Impostor(known),
             None => {
-                // Of those that were never members, nobody keeps many.
                 if self.stores.len() >= limits::ACQUAINTANCES_MAX {
-                    self.stores.pop_first();
+                    self.stores.retain(|known, _| !members.is_past(*known));
+                }
+                if self.stores.len() >= limits::ACQUAINTANCES_MAX {
+                    // Those that never became members: the latest incarnations.
+                    self.stores.pop_last();
                 }
                 self.stores.insert(member, store);
                 Meeting::New
@@ -372,6 +396,12 @@ mod tests {
         assert_eq!(known.meet(member(1, 0), StoreId(1), &members), Meeting::Known);
         assert_eq!(known.meet(member(1, 0), StoreId(2), &members), Meeting::Impostor(StoreId(1)),);
         assert_eq!(known.meet(member(1, 1), StoreId(2), &members), Meeting::New, "as another");
+        let (own, store) = (member(1, 1), StoreId(2));
+        assert_eq!(meant(None, own, store), Meant::This);
+        assert_eq!(meant(Some((own, store)), own, store), Meant::This);
+        assert_eq!(meant(Some((own, StoreId(1))), own, store), Meant::Doubted(StoreId(1)));
+        let earlier = Some((member(1, 0), StoreId(1)));
+        assert_eq!(meant(earlier, own, store), Meant::Another, "it has not heard of this one yet");
         // What the group has agreed on, this node need not have seen.
         let meets = Acquaintances::default().meet(member(4, 1), StoreId(8), &members);
         assert_eq!(meets, Meeting::Impostor(StoreId(7)));

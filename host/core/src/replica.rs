@@ -19,6 +19,7 @@
 //! the host which entries they have.
 
 mod adapter;
+mod alone;
 mod change;
 mod contract;
 mod cut;
@@ -52,6 +53,7 @@ use reads::Reads;
 use snapshots::Snapshots;
 use waiters::{Verdict, Waiters};
 
+pub use alone::make_alone;
 pub use change::{Change, ChangeRefusal, Contact, Contacts};
 pub use contract::{
     Bounds, Committed, Event, Outbox, Recovered, Refusal, ReplicaConfig, Staged, Status, Transfer,

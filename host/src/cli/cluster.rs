@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, usage};
-use crate::node::Node;
+use super::{Failure, REFUSED, complain, usage};
+use crate::node::{self, Node};
 
 /// How often the nodes are asked whether one of their stages has failed.
 const FAILURE_POLL: Duration = Duration::from_millis(100);
@@ -42,12 +42,18 @@ pub(super) fn run_until_signal(mut nodes: Vec<Node>) -> Result<(), Failure> {
         }
     });
     match failure {
-        Some(failure) => Err(Failure::Failed(anyhow::anyhow!("a node failed: {failure}"))),
+        Some(node::Failure::Fault(fault)) => {
+            Err(Failure::Failed(anyhow::anyhow!("a node failed: {fault}")))
+        }
+        Some(node::Failure::Expelled(why)) => {
+            complain(format_args!("error: {why}"));
+            Err(Failure::Code(REFUSED))
+        }
         None => Ok(()),
     }
 }
 
-async fn wait(nodes: &[Node]) -> anyhow::Result<Option<String>> {
+async fn wait(nodes: &[Node]) -> anyhow::Result<Option<node::Failure>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut poll = tokio::time::interval(FAILURE_POLL);

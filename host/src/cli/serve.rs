@@ -11,6 +11,7 @@ use quorate_core::limits;
 use quorate_core::outcome::Fatal;
 use serde::Deserialize;
 
+use super::membership::{self, Beginning, Wanted};
 use super::settings::{LogSettings, from_file, load_module};
 use super::{Failure, cluster, say, usage};
 use crate::identity::{Identity, LogKind, Timing};
@@ -30,9 +31,16 @@ pub(super) struct Settings {
     /// Where the other nodes connect
     #[arg(long, env = "QUORATE_PEER_LISTEN", value_name = "ADDR")]
     peer_listen: Option<String>,
-    /// All nodes of the cluster, this one included
+    /// The nodes that the cluster begins with, this one included; with --join, the ways to some
     #[arg(long, env = "QUORATE_PEERS", value_name = "1=ADDR,2=ADDR,3=ADDR")]
     peers: Option<String>,
+    /// Join a cluster that runs, by asking one of its members; see quorate member add
+    #[arg(long, env = "QUORATE_JOIN", value_name = "PEER_ADDR,PEER_ADDR")]
+    join: Option<String>,
+    /// Come back as a new member, when the data of this node is lost and --data is empty
+    #[arg(long)]
+    #[serde(skip)]
+    rejoin: bool,
     /// The folder of this node alone
     #[arg(long, env = "QUORATE_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -62,24 +70,31 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let node = NodeId::new(number).ok_or_else(|| usage("--node 0: nodes are numbered from 1"))?;
     let listen = required("--listen", settings.listen.or(file.listen))?;
     let peer_listen = required("--peer-listen", settings.peer_listen.or(file.peer_listen))?;
-    let peers = required("--peers", settings.peers.or(file.peers))?;
+    let peers = settings.peers.or(file.peers).map(|peers| parse_peers(&peers)).transpose()?;
+    let join = settings.join.or(file.join).unwrap_or_default();
+    let join = join.split(',').map(str::trim).filter(|address| !address.is_empty());
     let data = required("--data", settings.data.or(file.data))?;
     let log_kind = settings.log.or(file.log).unwrap_or(LogKind::RocksDb);
     let plugin = settings.plugin.or(file.plugin);
     let cluster_name = settings.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.to_owned());
     let has_leases = settings.lease_reads || file.lease_reads;
-    let addresses = parse_peers(&peers)?;
-    if !addresses.contains_key(&node) {
-        return Err(usage(format_args!("--peers {peers}: node {node} itself is not among them")));
-    }
     log.install()?;
     let module = load_module(plugin.as_ref())?;
     let clients = cluster::bind("--listen", &listen)?;
-    let peers = cluster::bind("--peer-listen", &peer_listen)?;
+    let peer_listener = cluster::bind("--peer-listen", &peer_listen)?;
+    let Beginning { founders, addresses, birth } = membership::begin(&Wanted {
+        cluster: &cluster_name,
+        node,
+        data: &data,
+        peers,
+        join: join.map(str::to_owned).collect(),
+        comes_back: settings.rejoin,
+        peer_listen: &peer_listen,
+    })?;
     let identity = Identity {
         cluster: cluster_name,
         node,
-        founders: addresses.keys().copied().collect(),
+        founders,
         module: module.digest().0,
         timing: Timing { has_leases, ..Timing::default() },
     };
@@ -87,8 +102,9 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let running = Node::start(NodeConfig {
         identity,
         clients,
-        peers,
+        peers: peer_listener,
         addresses,
+        birth,
         storage: Storage::Folder(data, log_kind),
         module: Arc::clone(&module),
         batcher: BatcherConfig::default(),

@@ -1,16 +1,19 @@
 //! The stores of a node: opened, and owned by whom they belong to.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate_core::id::RaftId;
 use quorate_core::log::{LogStore, MemoryLog};
+use quorate_core::members::StoreId;
 use quorate_core::replica::Recovered;
 use quorate_core::state::{MemoryState, StateStore};
 
 use super::NodeConfig;
 use crate::identity::{self, Claim, GROUP, LogKind};
 use crate::rocks::{RocksLog, RocksState};
+use crate::roster::Own;
 
 /// Where a node keeps its log and state.
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ pub enum Storage {
 
 /// The stores of a node, and what they remember.
 pub(super) struct Stores {
-    pub(super) member: RaftId,
+    pub(super) own: Own,
     pub(super) log: Box<dyn LogStore>,
     pub(super) state: Arc<dyn StateStore>,
     pub(super) recovered: Recovered,
@@ -34,14 +37,31 @@ pub(super) struct Stores {
 
 impl Stores {
     pub(super) fn open(config: &NodeConfig) -> anyhow::Result<Self> {
-        let (storage, identity) = (&config.storage, &config.identity);
+        let NodeConfig { storage, identity, birth, addresses, .. } = config;
         identity.timing.check()?;
         let claim = match storage {
             Storage::Volatile => None,
-            Storage::Folder(folder, kind) => Some(identity::claim(folder, identity, *kind)?),
+            Storage::Folder(folder, kind) => {
+                Some(identity::claim(folder, identity, *kind, birth, addresses)?)
+            }
         };
-        let never_restarts = || RaftId::new(identity.node, 0);
-        let member = claim.as_ref().map_or_else(never_restarts, |claim| claim.member);
+        let own = match (&claim, storage) {
+            (Some(claim), Storage::Folder(folder, _)) => Own {
+                member: claim.member,
+                store: claim.store,
+                lineage: claim.lineage,
+                folder: Some(folder.clone()),
+                told: birth.told.clone(),
+            },
+            // It never restarts.
+            _ => Own {
+                member: RaftId::new(identity.node, birth.incarnation),
+                store: StoreId(identity::random()),
+                lineage: birth.lineage,
+                folder: None,
+                told: BTreeMap::new(),
+            },
+        };
         let (log, state): (Box<dyn LogStore>, Arc<dyn StateStore>) = match storage {
             Storage::Volatile | Storage::Folder(_, LogKind::Memory) => {
                 (Box::new(MemoryLog::new()), Arc::new(MemoryState::new()))
@@ -53,6 +73,6 @@ impl Stores {
         };
         let meta = state.snapshot().meta().clone();
         let recovered = Recovered { applied: meta.applied, conf: meta.conf };
-        Ok(Self { member, log, state, recovered, claim })
+        Ok(Self { own, log, state, recovered, claim })
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use quorate_core::id::RaftId;
 use quorate_core::limits;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::Status;
@@ -13,19 +12,23 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::Failure;
 use crate::consensus::Outputs;
 use crate::peers::{self, Directory, PeerService};
+use crate::roster::Roster;
 use crate::rpc::server::{self, Clients};
 use crate::threads::Worker;
 use crate::watchdog;
 
 /// Between two requests of a node that wants to be admitted.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
+/// How long a node that was removed helps the others to learn of it.
+const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A thread whose fault stops the node, and is said once.
 pub(super) fn stage(
     name: String,
-    failed: std_mpsc::Sender<String>,
+    failed: std_mpsc::Sender<Failure>,
     work: impl FnOnce() -> Result<(), Fatal> + Send + 'static,
 ) -> anyhow::Result<Worker<()>> {
     let thread = name.clone();
@@ -33,7 +36,7 @@ pub(super) fn stage(
         if let Err(fatal) = work() {
             tracing::error!(%thread, "{fatal}");
             // The node may be gone already.
-            drop(failed.send(fatal.to_string()));
+            drop(failed.send(Failure::Fault(fatal.to_string())));
         }
     });
     worker.context("starting a thread")
@@ -95,23 +98,49 @@ pub(super) fn end(runtime: &Runtime, mut task: JoinHandle<()>, wait_max: Duratio
     });
 }
 
-/// Asks to be admitted until this member votes, if it is a new one.
-pub(super) async fn join(
-    member: RaftId,
+/// What a node does about its own membership.
+pub(super) fn spawn_membership(
+    roster: Arc<Roster>,
     directory: Arc<Directory>,
-    mut status: watch::Receiver<Status>,
+    status: watch::Receiver<Status>,
+    expelled: std_mpsc::Sender<Failure>,
 ) {
-    if member.incarnation() == 0 {
-        return;
+    tokio::spawn(notice_removal(Arc::clone(&roster), expelled));
+    if roster.member.incarnation() > 0 {
+        tokio::spawn(join(roster, directory, status));
     }
-    tracing::info!(%member, "the log was in memory and is gone; asking to be admitted anew");
+}
+
+/// Asks to be admitted until this member is what it is to be.
+async fn join(roster: Arc<Roster>, directory: Arc<Directory>, mut status: watch::Receiver<Status>) {
+    let member = roster.member;
+    tracing::info!(%member, "what this node voted is gone; asking to be admitted as a new member");
     while !status.borrow_and_update().votes {
         for node in directory.nodes() {
-            if directory.join(node, member).await {
-                break;
+            if directory.join(node).await {
+                tracing::info!(%member, "admitted");
+                return;
             }
         }
         tokio::time::sleep(JOIN_PAUSE).await;
     }
     tracing::info!(%member, "admitted");
+}
+
+/// Ends this node a little after the group has agreed that it is no member any more: its peers must
+/// hear first that it was agreed on.
+async fn notice_removal(roster: Arc<Roster>, failed: std_mpsc::Sender<Failure>) {
+    let mut members = roster.members.clone();
+    let member = roster.member;
+    if members.wait_for(|members| members.is_past(member)).await.is_err() {
+        return;
+    }
+    tokio::time::sleep(REMOVAL_PAUSE).await;
+    let node = member.node();
+    let failure = Failure::Expelled(format!(
+        "node {node} was removed from the cluster; to let it come back: give it an empty --data, \
+         and add it again (quorate member add {node} ADDR)"
+    ));
+    // It may be stopping already.
+    let _gone = failed.send(failure).is_err();
 }

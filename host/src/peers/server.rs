@@ -1,17 +1,17 @@
 //! The peers' side of the conversation.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc as std_mpsc};
 
 use bytes::Bytes;
 use quorate_core::batch::Command;
-use quorate_core::id::RaftId;
+use quorate_core::id::{NodeId, RaftId};
 use quorate_core::limits;
 use quorate_core::replica::Admission;
 use quorate_proto::v1;
 use quorate_proto::v1::peer_frame::Frame;
 use quorate_proto::v1::peer_server::{Peer, PeerServer};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -20,8 +20,12 @@ use super::FRAME_BYTES_MAX;
 use super::complaints::Complaints;
 use super::sessions;
 use crate::consensus;
-use crate::identity::Identity;
+use crate::node::Failure;
+use crate::operator::Operator;
 use crate::queue::{self, Lost};
+use crate::report::Reporter;
+use crate::roster::{Roster, Stranger};
+use crate::rpc::status::of_problem;
 use crate::submit::{Decided, Submitter, Undecided};
 
 /// Serves peers until `stop` resolves.
@@ -44,31 +48,53 @@ pub async fn serve(
 /// What peers may ask of this node.
 #[derive(Debug)]
 pub struct PeerService {
-    identity: Arc<Identity>,
     inbox: queue::Sender<Bytes>,
-    requests: mpsc::Sender<consensus::Request>,
     submitter: Submitter,
+    operator: Operator,
+    reporter: Reporter,
+    expelled: std_mpsc::Sender<Failure>,
     complaints: Mutex<Complaints>,
 }
 
 impl PeerService {
-    /// For peers of the same cluster: takes their raft messages to `inbox`, their admissions to
-    /// `requests`, and their commands to `submitter`.
+    /// For peers of the same cluster: takes their raft messages to `inbox`, their commands to
+    /// `submitter`, and their changes of members to `operator`.
     pub fn new(
-        identity: Arc<Identity>,
         inbox: queue::Sender<Bytes>,
-        requests: mpsc::Sender<consensus::Request>,
         submitter: Submitter,
+        operator: Operator,
+        reporter: Reporter,
+        expelled: std_mpsc::Sender<Failure>,
     ) -> Self {
-        Self { identity, inbox, requests, submitter, complaints: Mutex::default() }
+        Self { inbox, submitter, operator, reporter, expelled, complaints: Mutex::default() }
     }
 
-    fn check(&self, hello: Option<&v1::Hello>) -> Result<(), Status> {
+    fn roster(&self) -> &Roster {
+        &self.reporter.roster
+    }
+
+    fn check(&self, hello: Option<&v1::Hello>) -> Result<RaftId, Status> {
         let hello = hello.ok_or_else(|| Status::invalid_argument("a peer must say hello first"))?;
-        self.identity.check(hello).map_err(|problem| {
-            self.complain("refused a peer", &problem);
-            Status::failed_precondition(problem)
-        })
+        self.roster().check(hello).map_err(|stranger| self.refuse(stranger))
+    }
+
+    fn refuse(&self, stranger: Stranger) -> Status {
+        let (code, problem) = match stranger {
+            Stranger::Refused(problem) => (Code::FailedPrecondition, problem),
+            Stranger::NotYet(problem) => return Status::not_found(problem),
+            Stranger::Impostor(problem) => (Code::AlreadyExists, problem),
+            Stranger::Doubts(node, problem) => {
+                if self.roster().is_doubted_by(node) {
+                    // It may be about to end for another reason.
+                    let failure = Failure::Expelled(problem.clone());
+                    let _gone = self.expelled.send(failure).is_err();
+                }
+                (Code::FailedPrecondition, problem)
+            }
+            Stranger::Expelled(problem) => (Code::PermissionDenied, problem),
+        };
+        self.complain("refused a peer", &problem);
+        Status::new(code, problem)
     }
 
     fn complain(&self, what: &str, problem: &str) {
@@ -99,11 +125,22 @@ impl Peer for PeerService {
         request: Request<Streaming<v1::PeerFrame>>,
     ) -> Result<Response<v1::MessagesEnd>, Status> {
         let mut frames = request.into_inner();
-        match self.next(&mut frames).await?.and_then(|frame| frame.frame) {
-            Some(Frame::Hello(hello)) => self.check(Some(&hello))?,
-            Some(Frame::Raft(_)) | None => self.check(None)?,
-        }
-        while let Some(frame) = self.next(&mut frames).await? {
+        let hello = match self.next(&mut frames).await?.and_then(|frame| frame.frame) {
+            Some(Frame::Hello(hello)) => hello,
+            Some(Frame::Raft(_)) | None => return Err(self.check(None).err().unwrap_or_else(lost)),
+        };
+        self.check(Some(&hello))?;
+        let mut members = self.roster().members.clone();
+        loop {
+            let frame = tokio::select! {
+                frame = self.next(&mut frames) => frame?,
+                // Who was removed is told so, and not listened to any more.
+                Ok(()) = members.changed() => {
+                    self.check(Some(&hello))?;
+                    continue;
+                }
+            };
+            let Some(frame) = frame else { break };
             let Some(Frame::Raft(raft)) = frame.frame else { continue };
             for message in raft.messages {
                 // A full inbox loses messages: raft sends again. Once consensus has ended, nobody
@@ -144,17 +181,15 @@ impl Peer for PeerService {
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinReply>, Status> {
         let request = request.into_inner();
-        self.check(request.hello.as_ref())?;
-        let member = RaftId::from_u64(request.raft_id)
-            .ok_or_else(|| Status::invalid_argument("raft id 0 is nobody"))?;
-        let callers = request.hello.map(|hello| hello.from);
-        if callers != Some(member.node().get().into()) || member.incarnation() == 0 {
-            return Err(Status::failed_precondition(format!("member {member} may not join")));
-        }
+        let caller = self.check(request.hello.as_ref())?;
+        let member = RaftId::from_u64(request.raft_id);
+        let member = member.filter(|member| *member == caller && member.incarnation() > 0);
+        let may_not = || Status::failed_precondition("that member may not join");
+        let member = member.ok_or_else(may_not)?;
         let (reply, admission) = oneshot::channel();
         let stopping = |()| Status::unavailable("this node is stopping");
         let request = consensus::Request::Admit(member, reply);
-        self.requests.send(request).await.map_err(|_| stopping(()))?;
+        self.operator.requests.send(request).await.map_err(|_| stopping(()))?;
         let reply = match admission.await.map_err(|_| stopping(()))? {
             Admission::Admitted => v1::JoinReply { leader: 0, admitted: true },
             Admission::UnderWay => v1::JoinReply::default(),
@@ -168,6 +203,49 @@ impl Peer for PeerService {
         };
         Ok(Response::new(reply))
     }
+
+    async fn introduce(
+        &self,
+        request: Request<v1::IntroduceRequest>,
+    ) -> Result<Response<v1::IntroduceReply>, Status> {
+        let request = request.into_inner();
+        let roster = self.roster();
+        if request.cluster != roster.identity.cluster {
+            return Err(Status::failed_precondition(format!(
+                "this is cluster \"{}\", not \"{}\"",
+                roster.identity.cluster, request.cluster
+            )));
+        }
+        let node = u32::try_from(request.node).ok().and_then(NodeId::new);
+        let node = node.ok_or_else(|| Status::invalid_argument("nodes are numbered from 1"))?;
+        Ok(Response::new(roster.introduce(node)))
+    }
+
+    async fn change(
+        &self,
+        request: Request<v1::ChangeRequest>,
+    ) -> Result<Response<v1::ChangeReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.hello.as_ref())?;
+        let change = request.change.ok_or_else(|| Status::invalid_argument("no change"))?;
+        let change = super::change_of_proto(change).map_err(of_problem)?;
+        let changed = self.operator.change_here(&change, request.is_forced).await;
+        let members = changed.map_err(of_problem)?.encode();
+        Ok(Response::new(v1::ChangeReply { members }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportReply>, Status> {
+        self.check(request.into_inner().hello.as_ref())?;
+        Ok(Response::new(v1::ReportReply { status: Some(self.reporter.own()) }))
+    }
+}
+
+/// A stream that ended before it began.
+fn lost() -> Status {
+    Status::unavailable("the stream ended")
 }
 
 fn reply_of(result: Result<Decided, Undecided>) -> v1::submit_reply::Result {

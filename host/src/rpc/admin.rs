@@ -1,57 +1,33 @@
 //! What an operator asks, on the port of the clients: who the members are, how each fares, and
 //! changes of members.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_core::id::RaftId;
-use quorate_core::replica;
+use quorate_core::replica::Change;
 use quorate_proto::v1;
 use quorate_proto::v1::admin_server::{Admin, AdminServer};
-use tokio::sync::watch;
+use quorate_proto::v1::change_request::Change as Proto;
+use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 
 use super::backup::Backups;
+use super::status;
 use super::stream::ReceiverStream;
-use crate::identity::Identity;
-
-/// This version, as a status says it.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::consensus::leader_of;
+use crate::operator::Operator;
+use crate::peers::change_of_proto;
+use crate::report::Reporter;
 
 /// Answers operators.
 pub struct AdminService {
-    /// This node.
-    pub identity: Arc<Identity>,
-    /// The member that it is.
-    pub member: RaftId,
-    /// Where its clients connect.
-    pub client_address: SocketAddr,
-    /// How far it has come.
-    pub progress: Progress,
+    /// How this node fares.
+    pub reporter: Reporter,
+    /// Has changes made.
+    pub operator: Operator,
     /// Its state, for those who keep copies of it.
     pub backups: Backups,
-}
-
-/// How far the stages of a node have come.
-#[derive(Clone, Debug)]
-pub struct Progress {
-    /// What consensus says of itself.
-    pub status: watch::Receiver<replica::Status>,
-    /// The last entry that apply has finished.
-    pub applied: watch::Receiver<u64>,
-    /// Whether consensus is stuck.
-    pub stalled: watch::Receiver<bool>,
-}
-
-impl Progress {
-    /// As these tell.
-    pub fn of(
-        status: &watch::Receiver<replica::Status>,
-        applied: &watch::Receiver<u64>,
-        stalled: &watch::Receiver<bool>,
-    ) -> Self {
-        Self { status: status.clone(), applied: applied.clone(), stalled: stalled.clone() }
-    }
 }
 
 impl AdminService {
@@ -60,34 +36,50 @@ impl AdminService {
         AdminServer::new(self)
     }
 
-    /// What this node says of itself.
-    fn own_status(&self) -> v1::NodeStatus {
-        let status = *self.progress.status.borrow();
-        let applied = *self.progress.applied.borrow();
-        let is_stalled = *self.progress.stalled.borrow();
-        let role = if status.leads {
-            v1::Role::Leader
-        } else if status.votes {
-            v1::Role::Voter
-        } else {
-            v1::Role::None
-        };
-        v1::NodeStatus {
-            id: self.identity.node.get().into(),
-            incarnation: self.member.incarnation(),
-            role: role.into(),
-            term: status.term,
-            committed: status.committed,
-            applied,
-            last: status.last,
-            lag: status.committed.saturating_sub(applied),
-            log_first: 1,
-            health: if is_stalled { "its disk does not answer" } else { "ok" }.to_owned(),
-            version: VERSION.to_owned(),
-            client_address: self.client_address.to_string(),
-            leader: status.leader.map_or(0, |leader| leader.node().get().into()),
-            ..v1::NodeStatus::default()
+    /// Asks all other members how they fare, at the same time.
+    async fn ask_others(&self) -> Vec<v1::NodeStatus> {
+        let own = self.reporter.roster.member;
+        let members = self.reporter.roster.members();
+        let mut asked = JoinSet::new();
+        for member in members.all().into_iter().filter(|member| *member != own) {
+            let directory = Arc::clone(&self.operator.directory);
+            let known = self.reporter.of(member);
+            asked.spawn(async move {
+                match directory.report(member.node()).await {
+                    Ok(report) => report,
+                    Err(unreachable) => v1::NodeStatus { unreachable, ..known },
+                }
+            });
         }
+        let mut nodes = Vec::new();
+        while let Some(Ok(report)) = asked.join_next().await {
+            nodes.push(report);
+        }
+        nodes
+    }
+
+    async fn change(
+        &self,
+        change: Proto,
+        is_forced: bool,
+    ) -> Result<Response<v1::MemberReply>, Status> {
+        let change: Change = change_of_proto(change).map_err(status::of_problem)?;
+        tracing::info!(?change, is_forced, "an operator asks for a change");
+        let members = self.operator.change(change, is_forced).await.map_err(status::of_problem)?;
+        let ids = |members: &[RaftId]| {
+            let ids = members.iter().map(|member| u64::from(member.node().get()));
+            let mut ids: Vec<_> = ids.collect();
+            ids.sort_unstable();
+            ids
+        };
+        // One that was just removed leads no more.
+        let leader = leader_of(&self.operator.status.borrow());
+        let leader = leader.filter(|leader| members.member_of(*leader).is_some());
+        Ok(Response::new(v1::MemberReply {
+            leader: leader.map_or(0, |leader| leader.get().into()),
+            voters: ids(&members.voters),
+            learners: ids(&members.learners),
+        }))
     }
 }
 
@@ -95,51 +87,62 @@ impl AdminService {
 impl Admin for AdminService {
     async fn status(
         &self,
-        _request: Request<v1::StatusRequest>,
+        request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let own = self.own_status();
-        Ok(Response::new(v1::StatusReply {
-            cluster: self.identity.cluster.clone(),
-            node: own.id,
-            leader: own.leader,
-            nodes: vec![own],
-            is_joint: false,
-        }))
+        let own = self.reporter.own();
+        let (node, leader) = (own.id, own.leader);
+        let mut nodes = vec![own];
+        if !request.into_inner().this_node_only {
+            nodes.extend(self.ask_others().await);
+        }
+        let nodes: BTreeMap<u64, v1::NodeStatus> =
+            nodes.into_iter().map(|node| (node.id, node)).collect();
+        let mut nodes: Vec<_> = nodes.into_values().collect();
+        let committed = nodes.iter().map(|node| node.committed).max().unwrap_or_default();
+        for node in nodes.iter_mut().filter(|node| node.unreachable.is_empty()) {
+            node.lag = committed.saturating_sub(node.applied);
+        }
+        let is_joint = self.reporter.roster.members().is_joint();
+        let cluster = self.reporter.roster.identity.cluster.clone();
+        Ok(Response::new(v1::StatusReply { cluster, node, leader, nodes, is_joint }))
     }
 
     async fn member_add(
         &self,
-        _request: Request<v1::MemberAddRequest>,
+        request: Request<v1::MemberAddRequest>,
     ) -> Result<Response<v1::MemberReply>, Status> {
-        Err(not_yet())
+        self.change(Proto::Add(request.into_inner()), false).await
     }
 
     async fn member_promote(
         &self,
-        _request: Request<v1::MemberPromoteRequest>,
+        request: Request<v1::MemberPromoteRequest>,
     ) -> Result<Response<v1::MemberReply>, Status> {
-        Err(not_yet())
+        let request = request.into_inner();
+        self.change(Proto::Promote(request), request.force).await
     }
 
     async fn member_remove(
         &self,
-        _request: Request<v1::MemberRemoveRequest>,
+        request: Request<v1::MemberRemoveRequest>,
     ) -> Result<Response<v1::MemberReply>, Status> {
-        Err(not_yet())
+        let request = request.into_inner();
+        self.change(Proto::Remove(request), request.force).await
     }
 
     async fn member_replace(
         &self,
-        _request: Request<v1::MemberReplaceRequest>,
+        request: Request<v1::MemberReplaceRequest>,
     ) -> Result<Response<v1::MemberReply>, Status> {
-        Err(not_yet())
+        let request = request.into_inner();
+        self.change(Proto::Replace(request), request.force).await
     }
 
     async fn leader_transfer(
         &self,
-        _request: Request<v1::LeaderTransferRequest>,
+        request: Request<v1::LeaderTransferRequest>,
     ) -> Result<Response<v1::MemberReply>, Status> {
-        Err(not_yet())
+        self.change(Proto::Transfer(request.into_inner()), false).await
     }
 
     type SnapshotSaveStream = ReceiverStream<Result<v1::SnapshotFrame, Status>>;
@@ -150,8 +153,4 @@ impl Admin for AdminService {
     ) -> Result<Response<Self::SnapshotSaveStream>, Status> {
         self.backups.save().await.map(Response::new)
     }
-}
-
-fn not_yet() -> Status {
-    Status::unimplemented("this version does not change members")
 }

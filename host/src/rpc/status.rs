@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use quorate_core::limits;
 use quorate_core::outcome::Rejection;
 use quorate_core::session::SessionError;
@@ -10,6 +11,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::operator::Problem;
 use crate::submit::Undecided;
 
 /// After how many milliseconds a caller may come back: gRPC's own key.
@@ -100,6 +102,28 @@ pub fn busy(message: &str) -> Status {
 /// A call that this node does not take on.
 pub fn no_room() -> Status {
     busy("this node has too much to do; the call was not executed: send it again later")
+}
+
+/// The status of a change of members that was not made; its details say why.
+pub fn of_problem(problem: Problem) -> Status {
+    use v1::change_error::Kind;
+    let code = match problem.kind {
+        Kind::NoLeader | Kind::UnderWay | Kind::Undecided => Code::Unavailable,
+        Kind::UnknownMember => Code::NotFound,
+        Kind::AlreadyMember | Kind::AlreadyDone => Code::AlreadyExists,
+        Kind::TooManyMembers => Code::ResourceExhausted,
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::NotVoter
+        | Kind::TooFarBehind
+        | Kind::NotHeard
+        | Kind::LastVoter
+        | Kind::LosesQuorum => Code::FailedPrecondition,
+        Kind::Other => Code::Unknown,
+    };
+    let leader = problem.leader.map_or(0, |leader| leader.get().into());
+    let kind = problem.kind.into();
+    let details = v1::ChangeError { kind, behind: problem.behind, leader };
+    Status::with_details(code, problem.message, details.encode_to_vec().into())
 }
 
 /// A request over the limit.

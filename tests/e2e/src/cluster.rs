@@ -25,6 +25,8 @@ pub enum Log {
 #[derive(Debug)]
 pub struct Cluster {
     log: Log,
+    /// So many of the nodes are founders.
+    founders: usize,
     nodes: Vec<Node>,
     network: Option<Network>,
     disks: Option<Disks>,
@@ -51,7 +53,15 @@ impl Cluster {
         };
         let folder = tempfile::tempdir().expect("a folder for the nodes");
         let nodes = (0..count).map(node).collect();
-        Self { log, nodes, network: None, disks: None, arguments: Vec::new(), folder }
+        Self {
+            log,
+            founders: count,
+            nodes,
+            network: None,
+            disks: None,
+            arguments: Vec::new(),
+            folder,
+        }
     }
 
     /// The same, with further arguments for each node.
@@ -59,6 +69,11 @@ impl Cluster {
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
+    }
+
+    /// A cluster whose first nodes found it, and whose others may join; none of them runs yet.
+    pub fn founded_by(founders: usize, count: usize, log: Log) -> Self {
+        Self { founders, ..Self::new(count, log) }
     }
 
     /// A cluster on disk whose nodes run, and reach each other by a network that can fail. Must be
@@ -141,16 +156,27 @@ impl Cluster {
             Some(network) if peer != node => network.address(node, peer),
             Some(_) | None => self.peer_address(peer).to_owned(),
         };
-        let peers = self.ids().map(|peer| format!("{peer}={}", address(peer)));
+        let founders = self.ids().take(self.founders);
+        let peers = founders.map(|peer| format!("{peer}={}", address(peer)));
         peers.collect::<Vec<_>>().join(",")
     }
 
-    /// The command that runs a node.
+    /// The command that runs a founder.
     pub fn command(&self, node: u64) -> Command {
+        let mut command = self.join_command(node, None);
+        command.args(["--peers", &self.peers(node)]);
+        command
+    }
+
+    /// The command that runs a node which joins by way of a member, or knows its cluster already.
+    pub fn join_command(&self, node: u64, via: Option<u64>) -> Command {
         let mut command = quorate();
         command.args(["serve", "--node", &node.to_string()]);
         command.args(["--listen", self.address(node), "--peer-listen", self.peer_address(node)]);
-        command.args(["--peers", &self.peers(node), "--data"]).arg(self.data(node));
+        command.arg("--data").arg(self.data(node));
+        if let Some(via) = via {
+            command.args(["--join", self.peer_address(via)]);
+        }
         command.args([
             "--log",
             match self.log {
@@ -163,6 +189,23 @@ impl Cluster {
             Some(disks) => disks.within(&command),
             None => command,
         }
+    }
+
+    /// The command that runs a second process with the number of a founder, elsewhere.
+    pub fn twin_command(&self, node: u64) -> Command {
+        let mut command = quorate();
+        let anywhere = "127.0.0.1:0";
+        command.args(["serve", "--node", &node.to_string()]);
+        command.args(["--listen", anywhere, "--peer-listen", anywhere]);
+        command.args(["--peers", &self.peers(node)]);
+        command.arg("--data").arg(self.folder.path().join(format!("twin-{node}")));
+        command
+    }
+
+    /// Starts a node that joins by way of a member, and waits until it serves.
+    pub fn join_node(&mut self, node: u64, via: u64) {
+        self.launch(node, self.join_command(node, Some(via)));
+        self.process(node).says("ready ");
     }
 
     /// Starts a node, and waits until it serves.

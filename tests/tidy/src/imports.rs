@@ -18,6 +18,7 @@ const RESERVED: [Reserved; 6] = [
             "host/src/rpc",
             "host/src/peers",
             "host/src/cli/call",
+            "host/src/cli/admin",
             "host/src/cli/snapshot/save",
         ],
     },

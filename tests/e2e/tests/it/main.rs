@@ -15,6 +15,7 @@ mod history;
 mod hung_disk;
 mod kills;
 mod limits;
+mod members;
 mod memory;
 mod modules;
 mod overload;

@@ -1,0 +1,74 @@
+//! What a node serves, made of the ends of its channels: to clients, operators and peers.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc as std_mpsc};
+
+use bytes::Bytes;
+use quorate_core::members::Members;
+use quorate_core::replica::Lease;
+use quorate_core::state::StateStore;
+use tokio::sync::{mpsc, watch};
+
+use super::Failure;
+use crate::consensus::{Reader, Request};
+use crate::operator::Operator;
+use crate::peers::PeerService;
+use crate::queue;
+use crate::report::{Progress, Reporter};
+use crate::roster::Roster;
+use crate::rpc::admin::AdminService;
+use crate::rpc::backup::Backups;
+use crate::rpc::query::{Latest, Queries};
+use crate::rpc::service::PluginService;
+use crate::submit::Submitter;
+use crate::wasm::Module;
+
+/// What services are made of.
+pub(super) struct Ends {
+    pub(super) roster: Arc<Roster>,
+    pub(super) module: Arc<Module>,
+    pub(super) state: Arc<dyn StateStore>,
+    pub(super) client_address: SocketAddr,
+    pub(super) submitter: Submitter,
+    pub(super) progress: Progress,
+    pub(super) members: watch::Receiver<Arc<Members>>,
+    pub(super) inbox: queue::Sender<Bytes>,
+    pub(super) reads: mpsc::Sender<Reader>,
+    pub(super) lease: watch::Receiver<Lease>,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) expelled: std_mpsc::Sender<Failure>,
+}
+
+/// All services of a node.
+pub(super) struct Services {
+    pub(super) plugin: PluginService,
+    pub(super) admin: AdminService,
+    pub(super) peers: PeerService,
+}
+
+impl Ends {
+    pub(super) fn into_services(self) -> Services {
+        let Self { roster, module, state, client_address, submitter, progress, .. } = self;
+        let operator = Operator {
+            node: submitter.node,
+            status: progress.status.clone(),
+            members: self.members,
+            requests: self.requests,
+            directory: Arc::clone(&submitter.directory),
+        };
+        let leases = roster.identity.timing.lease().is_some().then_some(self.lease);
+        let latest = Latest {
+            reads: self.reads,
+            leases,
+            applied: progress.applied.clone(),
+            stalled: progress.stalled.clone(),
+        };
+        let queries = Queries::new(latest, state, Arc::clone(&module));
+        let backups = Backups::new(Arc::clone(&roster.identity), queries.clone());
+        let reporter = Reporter { roster, client_address, progress };
+        let (submits, operates, reports) = (submitter.clone(), operator.clone(), reporter.clone());
+        let peers = PeerService::new(self.inbox, submits, operates, reports, self.expelled);
+        let admin = AdminService { reporter, operator, backups };
+        Services { plugin: PluginService::new(&module, submitter, queries), admin, peers }
+    }
+}
