@@ -156,7 +156,7 @@ struct Owner {
     /// The folder's own number, drawn when it was made.
     #[serde(default)]
     store: String,
-    /// Which history of the cluster the data belongs to; none, unless it was recovered.
+    /// Which history of the cluster the data belongs to; none, unless it was recovered or restored.
     #[serde(default)]
     lineage: String,
     /// Where others are, as it was last told.

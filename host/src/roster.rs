@@ -176,8 +176,9 @@ impl Roster {
         if lineage != self.lineage {
             return Err(Stranger::Refused(format!(
                 "node {from} and node {} belong to two histories of the cluster: one of them was \
-                 recovered from a loss of its quorum (quorate recover), the other has data from \
-                 before; give the latter an empty --data, and add it again",
+                 recovered from a loss of its quorum (quorate recover) and the other has data from \
+                 before: give the latter an empty --data, and add it again; or they were not both \
+                 made from the same snapshot (quorate snapshot restore)",
                 self.identity.node
             )));
         }

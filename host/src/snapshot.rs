@@ -38,14 +38,16 @@
 //! 2. `encode`: [`Encoder`], from a view to frames
 //! 3. `decode`: [`Decoder`], from frames to records; trusts nothing
 //! 4. `file`: [`Reader`], frames from a file; `new_file`: [`NewFile`], to write one
+//! 5. `restore`: [`restore`], which makes a node's data folder from one
 //!
-//! What this deliberately does not do: open a store, or know where frames come from.
+//! What this deliberately does not do: know where frames come from.
 
 mod decode;
 mod encode;
 mod file;
 mod frame;
 mod new_file;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +64,7 @@ pub use self::decode::{Content, Decoder, Record, Records};
 pub use self::encode::Encoder;
 pub use self::file::{Reader, Unreadable};
 pub use self::new_file::NewFile;
+pub use self::restore::restore;
 
 use crate::identity::{GROUP, Identity};
 use crate::wasm::FUEL_VERSION;

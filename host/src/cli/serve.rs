@@ -126,7 +126,8 @@ fn required<T>(flag: &str, value: Option<T>) -> Result<T, Failure> {
     })
 }
 
-fn parse_peers(peers: &str) -> Result<BTreeMap<NodeId, String>, Failure> {
+/// The nodes of a cluster and where they are.
+pub(super) fn parse_peers(peers: &str) -> Result<BTreeMap<NodeId, String>, Failure> {
     let wrong = |why: &str| usage(format_args!("--peers {peers}: {why}"));
     let mut out = BTreeMap::new();
     for peer in peers.split(',').filter(|peer| !peer.trim().is_empty()) {

@@ -1,6 +1,7 @@
 //! `quorate snapshot`: the state of a machine as a file, and back.
 
 mod report;
+mod restore;
 mod save;
 mod verify;
 
@@ -14,11 +15,14 @@ pub(super) enum Command {
     Save(save::Arguments),
     /// Read a saved file, and say what it is of or where it is damaged
     Verify(verify::Arguments),
+    /// Make a node's data folder from a saved file, for a new cluster that begins with its state
+    Restore(restore::Arguments),
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Save(arguments) => save::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
+        Command::Restore(arguments) => restore::run(arguments),
     }
 }

@@ -6,11 +6,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use quorate_core::limits;
 use quorate_proto::v1::SnapshotSaveRequest;
 use quorate_proto::v1::admin_client::AdminClient;
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::Status;
 
 use super::report::Report;
@@ -53,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         tokio::select! {
             saved = save(&arguments.endpoint, file, &mut progress) => saved,
             // The file is dropped, and so removed.
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted").into()),
+            interrupted = interrupted() => Err(interrupted.into()),
         }
     });
     progress.clear();
@@ -84,13 +85,31 @@ async fn save(
         bytes += message.frame.len() as u64;
         progress.show(bytes, decoder.position());
     }
-    let ended_early = || anyhow::anyhow!("the node ended before the snapshot did");
+    let ended_early = || anyhow!("the node ended before the snapshot did");
     let (Some(header), true) = (header, decoder.is_whole()) else {
         return Err(ended_early().into());
     };
     file.finish().context("writing")?;
     let position = decoder.position().expect("a whole snapshot has one").clone();
     Ok((header, position, bytes))
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() -> anyhow::Error {
+    let signals = signal(SignalKind::interrupt()).and_then(|interrupt| {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok((interrupt, terminate))
+    });
+    match signals {
+        Ok((mut interrupt, mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            anyhow!("interrupted")
+        }
+        Err(error) => anyhow!(error).context("listening for signals"),
+    }
 }
 
 /// A line that is written over, when somebody looks.

@@ -28,12 +28,12 @@ fn save_command(address: &str, file: &Path) -> Command {
 }
 
 /// What a command that went well says.
-fn report(ran: &Ran) -> Value {
+pub(crate) fn report(ran: &Ran) -> Value {
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
     serde_json::from_str(&ran.out).unwrap()
 }
 
-fn save(address: &str, file: &Path) -> Value {
+pub(crate) fn save(address: &str, file: &Path) -> Value {
     report(&run_command(save_command(address, file)))
 }
 

@@ -22,6 +22,7 @@ mod overload;
 mod pause;
 mod proxy;
 mod reads;
+mod restore;
 mod sessions;
 mod settings;
 mod shutdown;
