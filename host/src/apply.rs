@@ -5,8 +5,10 @@ use std::sync::mpsc::Receiver;
 use quorate_core::id::LogId;
 use quorate_core::machine::{Machine, Program};
 use quorate_core::outcome::{Fatal, Outcome};
-use quorate_core::replica::{Committed, Refusal};
+use quorate_core::replica::{Committed, Refusal, Staged};
 use tokio::sync::{oneshot, watch};
+
+use crate::node::States;
 
 /// What a caller is told of its command. A waiter dropped unsent means: unknown.
 #[derive(Debug)]
@@ -17,18 +19,38 @@ pub enum Answer {
     Refused(Refusal),
 }
 
+/// What consensus hands to apply.
+#[derive(Debug)]
+pub enum Work {
+    /// An entry that is committed.
+    Entry(Committed<Waiter>),
+    /// The state of a snapshot, to go on with.
+    Install(Staged),
+}
+
 /// Who waits for the outcome of a command. The handle travels with the command.
 pub type Waiter = oneshot::Sender<Answer>;
 
-/// Applies until `committed` closes. Publishes the applied index before it answers, so that whoever
+/// Applies until `work` closes. Publishes the applied index before it answers, so that whoever
 /// was answered can read what it wrote.
 pub fn run<P: Program>(
     mut machine: Machine<P>,
-    committed: &Receiver<Committed<Waiter>>,
+    states: &States,
+    work: &Receiver<Work>,
     applied: &watch::Sender<u64>,
 ) -> Result<(), Fatal> {
     machine.prepare()?;
-    while let Ok(Committed { id, payload, waiters }) = committed.recv() {
+    while let Ok(work) = work.recv() {
+        let Committed { id, payload, waiters } = match work {
+            Work::Entry(committed) => committed,
+            Work::Install(staged) => {
+                states.install(staged.state)?;
+                let id = machine.state_replaced();
+                tracing::info!(%id, "a snapshot is in place");
+                applied.send_replace(id.index);
+                continue;
+            }
+        };
         let decided = machine.apply(id, payload)?;
         applied.send_replace(id.index);
         // Other replicas have no waiters; they dropped nothing.

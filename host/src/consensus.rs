@@ -23,8 +23,9 @@ use quorate_core::replica::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::apply::{Answer, Waiter};
+use crate::apply::{Answer, Waiter, Work};
 use crate::clock;
+use crate::node::States;
 use crate::queue;
 use crate::watchdog::Pulse;
 
@@ -43,6 +44,12 @@ pub enum Request {
     Change(Change, bool, oneshot::Sender<Result<(), ChangeRefusal>>),
     /// A message to that member could not be delivered.
     Unreachable(RaftId),
+    /// A snapshot has come, and its state is staged.
+    Snapshot(Bytes, Staged),
+    /// A snapshot that was sent is getting on.
+    SnapshotUnderWay(u64),
+    /// It has arrived, or has not.
+    SnapshotSent(u64, bool),
 }
 
 /// What comes in. When `intake` closes, the thread drains and ends; the others may close earlier.
@@ -58,12 +65,20 @@ pub struct Inputs {
     pub requests: mpsc::Receiver<Request>,
     /// The last index that apply has finished.
     pub applied: watch::Receiver<u64>,
+    /// The last index that the state has made durable.
+    pub durable: watch::Receiver<u64>,
 }
 
 /// What goes out.
 pub struct Outputs<S> {
     /// Committed entries for apply; this thread alone sends, so dropping it ends apply.
-    pub committed: SyncSender<Committed<Waiter>>,
+    pub committed: SyncSender<Work>,
+    /// A wish that the state be made durable; at most one waits.
+    pub flush: SyncSender<()>,
+    /// Snapshots to send.
+    pub transfers: mpsc::Sender<Transfer>,
+    /// The states that came with snapshots.
+    pub states: Arc<States>,
     /// Who leads, for all who want to know.
     pub status: watch::Sender<Status>,
     /// When this thread is within a round, for who watches it.
@@ -151,6 +166,10 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
             _ = self.ticks.tick() => self.replica.handle(Event::Tick),
             // Apply has made room. Its progress alone is no reason to wake up.
             Ok(()) = inputs.applied.changed(), if !self.out.parked.is_empty() => {}
+            Ok(()) = inputs.durable.changed() => {
+                let durable = *inputs.durable.borrow_and_update();
+                self.replica.handle(Event::Durable(durable));
+            }
         }
         Wake::Round
     }
@@ -185,6 +204,15 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
                 let _gone = reply.send(changed).is_err();
             }
             Request::Unreachable(member) => self.replica.handle(Event::Unreachable(member)),
+            Request::Snapshot(message, staged) => {
+                self.replica.handle(Event::Snapshot { message, staged });
+            }
+            Request::SnapshotUnderWay(number) => {
+                self.replica.handle(Event::SnapshotUnderWay(number));
+            }
+            Request::SnapshotSent(number, is_ok) => {
+                self.replica.handle(Event::SnapshotSent { number, is_ok });
+            }
         }
     }
 
@@ -255,7 +283,7 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
 struct Effects<S> {
     outputs: Outputs<S>,
     /// Committed entries that apply has no room for yet.
-    parked: VecDeque<Committed<Waiter>>,
+    parked: VecDeque<Work>,
     parked_bytes: usize,
     apply_ended: bool,
 }
@@ -266,8 +294,9 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
     }
 
     fn commit(&mut self, committed: Committed<Waiter>) {
-        self.parked_bytes += bytes_of(&committed);
-        self.parked.push_back(committed);
+        let work = Work::Entry(committed);
+        self.parked_bytes += bytes_of(&work);
+        self.parked.push_back(work);
         self.unpark();
         // One round may commit more than there is room for: all of the log, after a restart. Then,
         // and only then, this thread waits. Apply waits for nobody, so there is no cycle.
@@ -301,16 +330,24 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
         drop(waiters);
     }
 
-    // The log of a host is not cut yet, so nobody needs a snapshot of it.
-    fn flush(&mut self) {}
-
-    fn snapshot(&mut self, transfer: Transfer) {
-        tracing::debug!(to = %transfer.to, "a snapshot is due, and cannot be sent yet");
+    fn flush(&mut self) {
+        // Full: one waits already, and will have all that this one wants.
+        let _waits = self.outputs.flush.try_send(()).is_err();
     }
 
-    fn install(&mut self, _staged: Staged) {}
+    fn snapshot(&mut self, transfer: Transfer) {
+        // Full, or the node stops: consensus gives it up after a while, and raft tries again.
+        drop(self.outputs.transfers.try_send(transfer));
+    }
 
-    fn discard(&mut self, _staged: Staged) {}
+    fn install(&mut self, staged: Staged) {
+        self.parked.push_back(Work::Install(staged));
+        self.unpark();
+    }
+
+    fn discard(&mut self, staged: Staged) {
+        self.outputs.states.discard(staged.state);
+    }
 }
 
 impl<S> Effects<S> {
@@ -333,7 +370,8 @@ impl<S> Effects<S> {
     }
 }
 
-fn bytes_of(committed: &Committed<Waiter>) -> usize {
+fn bytes_of(work: &Work) -> usize {
+    let Work::Entry(committed) = work else { return 0 };
     match &committed.payload {
         Payload::Empty => 0,
         Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
@@ -365,6 +403,9 @@ mod tests {
         let (committed, apply) = sync_channel(1);
         let outputs = Outputs {
             committed,
+            flush: sync_channel(1).0,
+            transfers: mpsc::channel(1).0,
+            states: Arc::new(States::in_memory()),
             status: watch::Sender::default(),
             pulse: Pulse::default(),
             lease: watch::Sender::default(),
@@ -384,7 +425,10 @@ mod tests {
         assert!(effects.parked.len() > 60, "it has parked, and got here");
         let taken: Vec<u64> = std::iter::from_fn(|| {
             effects.unpark();
-            apply.try_recv().ok().map(|committed| committed.id.index)
+            match apply.try_recv().ok()? {
+                Work::Entry(committed) => Some(committed.id.index),
+                Work::Install(_) => None,
+            }
         })
         .collect();
         assert!(taken.into_iter().eq(1..=index), "all of it, in its order");

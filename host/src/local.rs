@@ -59,6 +59,7 @@ pub fn start_timed(
             storage,
             module: Arc::clone(module),
             batcher: BatcherConfig::default(),
+            log_entries_max: None,
         })?);
     }
     Ok(nodes)

@@ -9,6 +9,7 @@
 //! closing it tells the next stage that nothing more will come. There is no stop flag.
 
 mod services;
+mod states;
 mod stores;
 mod tasks;
 
@@ -27,6 +28,7 @@ use quorate_core::log::LogStore;
 use quorate_core::machine::Machine;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::{Bounds, Lease, Recovered, Replica, ReplicaConfig, Status};
+use quorate_core::state::StateStore;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -46,6 +48,7 @@ use crate::wasm::Module;
 use crate::watchdog::Pulse;
 
 use services::{Ends, Services};
+pub use states::{Builder, States};
 pub use stores::Storage;
 use stores::Stores;
 
@@ -53,6 +56,8 @@ use stores::Stores;
 const INBOX_MAX: usize = 4096;
 /// Committed entries between raft and apply; what exceeds them is parked, in bounded bytes.
 const COMMITTED_MAX: usize = 64;
+/// Snapshots that wait to be sent.
+const TRANSFERS_MAX: usize = 16;
 /// What the stages may take when the node stops. With the raft thread's own bounds, and some time
 /// for the state to be written, a node stops within two seconds.
 const CLIENTS_GRACE_MAX: Duration = Duration::from_millis(500);
@@ -80,6 +85,8 @@ pub struct NodeConfig {
     pub module: Arc<Module>,
     /// What bounds a batch.
     pub batcher: BatcherConfig,
+    /// Entries of the log before it is cut; the default if none is named.
+    pub log_entries_max: Option<u64>,
 }
 
 /// Why a node cannot go on.
@@ -111,6 +118,7 @@ struct Stages {
     batcher: JoinHandle<()>,
     raft: Worker<()>,
     apply: Worker<()>,
+    flusher: Worker<()>,
     peers_serving: watch::Sender<()>,
     peers: JoinHandle<()>,
     runtime: Runtime,
@@ -144,6 +152,9 @@ impl Node {
         let (requests_sender, inbox_of_requests) = mpsc::channel(limits::SUBMIT_MAX);
         let (committed_sender, committed) = std_mpsc::sync_channel(COMMITTED_MAX);
         let (applied_sender, applied) = watch::channel(recovered.applied.index);
+        let (durable_sender, durable) = watch::channel(recovered.applied.index);
+        let (flush, flushes) = std_mpsc::sync_channel(1);
+        let (transfers_sender, transfers) = mpsc::channel(TRANSFERS_MAX);
         let (status_sender, status) = watch::channel(Status::default());
         let (lease_sender, lease) = watch::channel(Lease::default());
         let (stalled_sender, stalled) = watch::channel(false);
@@ -152,7 +163,9 @@ impl Node {
         let (failed, failure) = std_mpsc::channel();
         let expelled = failed.clone();
 
-        let replica = replica(own.member, &config.identity, log, &recovered)?;
+        let log_entries_max = config.log_entries_max.unwrap_or(limits::LOG_ENTRIES_MAX);
+        let bounds = Bounds { log_entries_max, ..Bounds::default() };
+        let replica = replica(own.member, &config.identity, bounds, (log, &recovered))?;
         let (members_sender, members) = watch::channel(Arc::new(replica.members()));
         let roster = Roster::new(config.identity, own, config.addresses, members.clone())?;
         let roster = Arc::new(roster);
@@ -171,11 +184,14 @@ impl Node {
 
         let batches = crate::batcher::start(config.batcher, proposals);
         let intake = batches.intake;
-        let inputs =
-            Inputs { intake, inbox, reads, requests: inbox_of_requests, applied: applied.clone() };
+        let (requests, applied_seen) = (inbox_of_requests, applied.clone());
+        let inputs = Inputs { intake, inbox, reads, requests, applied: applied_seen, durable };
         let (outbound, contacts) = (Arc::clone(&directory), Arc::clone(&roster));
         let outputs = Outputs {
             committed: committed_sender,
+            flush,
+            transfers: transfers_sender,
+            states: Arc::clone(&state),
             status: status_sender,
             pulse: Pulse::default(),
             lease: lease_sender,
@@ -187,16 +203,22 @@ impl Node {
         let raft = tasks::stage(format!("node-{node}-raft"), failed.clone(), move || {
             consensus::run(replica, tick, inputs, outputs)
         })?;
-        let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&state))?;
-        let apply = tasks::stage(format!("node-{node}-apply"), failed, move || {
-            apply::run(machine, &committed, &applied_sender)
+        let store = Arc::clone(&state) as Arc<dyn StateStore>;
+        let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&store))?;
+        let states = Arc::clone(&state);
+        let apply = tasks::stage(format!("node-{node}-apply"), failed.clone(), move || {
+            apply::run(machine, &states, &committed, &applied_sender)
+        })?;
+        let states = Arc::clone(&state);
+        let flusher = tasks::stage(format!("node-{node}-flush"), failed, move || {
+            tasks::flush(&states, &flushes, &durable_sender)
         })?;
 
         let module = config.module;
         let services = Ends {
             roster: Arc::clone(&roster),
             module: Arc::clone(&module),
-            state,
+            state: Arc::clone(&state),
             client_address,
             submitter,
             progress: Progress { status: status.clone(), applied, stalled },
@@ -207,6 +229,7 @@ impl Node {
             requests: requests_sender,
             expelled: expelled.clone(),
         };
+        peers::spawn_sender(&directory, store, &services.requests, &status, transfers);
         let Services { plugin, admin, peers } = services.into_services();
         let clients = Clients { listener, module, plugin, admin, status: status.clone() };
         let clients = tasks::spawn_clients(clients, is_serving);
@@ -219,6 +242,7 @@ impl Node {
             batcher: batches.task,
             raft,
             apply,
+            flusher,
             peers_serving,
             peers,
             runtime,
@@ -268,7 +292,7 @@ impl Node {
     fn stop_stages(&mut self) {
         self.stop_serving();
         let Some(stages) = self.stages.take() else { return };
-        let Stages { clients: _, submit, batcher, raft, apply, peers_serving, peers, runtime } =
+        let Stages { submit, batcher, raft, apply, flusher, peers_serving, peers, runtime, .. } =
             stages;
         // The last submitter. The batcher flushes, and closes the intake.
         drop(submit);
@@ -277,6 +301,7 @@ impl Node {
         raft.join();
         // Apply finishes what is committed, and makes it durable.
         apply.join();
+        flusher.join();
         // Peers last: until here, raft heard them.
         drop(peers_serving);
         tasks::end(&runtime, peers, PEERS_GRACE_MAX);
@@ -303,14 +328,12 @@ fn runtime(node: NodeId) -> anyhow::Result<Runtime> {
 fn replica(
     member: RaftId,
     identity: &Identity,
-    log: Box<dyn LogStore>,
-    recovered: &Recovered,
+    bounds: Bounds,
+    (log, recovered): (Box<dyn LogStore>, &Recovered),
 ) -> Result<HostReplica, Fatal> {
     let founders = identity.founders.iter().map(|node| RaftId::new(*node, 0)).collect();
     // The standard library's hash keys are random, which is all that is asked of a seed.
     let seed = RandomState::new().build_hasher().finish();
-    // Until the host sends snapshots, its logs are not cut.
-    let bounds = Bounds { log_entries_max: u64::MAX, log_bytes_max: u64::MAX, ..Bounds::default() };
     let lease = identity.timing.lease();
     let config = ReplicaConfig { id: member, founders, seed, bounds, lease };
     Replica::new(config, log, recovered)

@@ -11,8 +11,10 @@ mod link;
 mod membership;
 mod server;
 mod sessions;
+mod snapshots;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::Duration;
 
@@ -20,10 +22,12 @@ use bytes::Bytes;
 use quorate_core::batch::Command;
 use quorate_core::id::{LogId, NodeId, RaftId};
 use quorate_core::limits;
+use quorate_core::replica::{Status, Transfer};
+use quorate_core::state::StateStore;
 use quorate_proto::sealed::{PLAIN_BYTES_MAX, SEAL_BYTES_MAX};
 use quorate_proto::v1;
 use quorate_proto::v1::peer_client::PeerClient;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -133,6 +137,22 @@ fn client(channel: Channel) -> PeerClient<Channel> {
         .max_encoding_message_size(FRAME_BYTES_MAX)
 }
 
+/// Sends the snapshots that consensus wants sent, until it ends. Must be called within a runtime.
+pub fn spawn_sender(
+    directory: &Arc<Directory>,
+    state: Arc<dyn StateStore>,
+    requests: &mpsc::Sender<Request>,
+    status: &watch::Receiver<Status>,
+    transfers: mpsc::Receiver<Transfer>,
+) {
+    let (directory, requests, status) = (Arc::clone(directory), requests.clone(), status.clone());
+    // The standard library's hash keys are random.
+    let process = RandomState::new().build_hasher().finish();
+    let sender = snapshots::send::Sender { directory, state, requests, status, process };
+    // It ends when consensus does.
+    tokio::spawn(snapshots::send::run(sender, transfers));
+}
+
 impl Directory {
     /// Sends a raft message, or loses it.
     pub fn send(&self, to: RaftId, message: Bytes) {
@@ -141,6 +161,12 @@ impl Directory {
             // A full queue or an ended link loses the message; raft expects that.
             let _lost = link.queue.try_send((to, message));
         }
+    }
+
+    /// A connection of its own to a node.
+    fn connect_anew(&self, to: NodeId) -> Option<Channel> {
+        let address = self.roster.others().remove(&to)?;
+        Some(endpoint(&address).ok()?.connect_lazy())
     }
 
     /// The other nodes.

@@ -69,6 +69,10 @@ pub const RETRY_AFTER_MS: u64 = 250;
 pub const SUBMIT_WAIT_MS_MAX: u64 = 1_000;
 /// Raft messages that wait for consensus, and as many bytes for each peer's connection.
 pub const PEER_QUEUE_BYTES_MAX: usize = 32 * MIB;
+/// Snapshots that a node sends at the same time.
+pub const SNAPSHOTS_SENT_MAX: usize = 2;
+/// Bytes of one snapshot that leave within a second, as they travel.
+pub const SNAPSHOT_BYTES_PER_SECOND_MAX: u64 = 32 * MIB as u64;
 /// Linearizable reads that wait for a read index.
 pub const READS_WAITING_MAX: usize = 65_536;
 

@@ -58,6 +58,10 @@ pub(super) struct Settings {
     #[arg(long, env = "QUORATE_LEASE_READS")]
     #[serde(default)]
     lease_reads: bool,
+    /// Entries of the log before its front is cut off; a quarter of them stays, and whoever is
+    /// further behind gets a snapshot [default: 65536]
+    #[arg(long, env = "QUORATE_LOG_ENTRIES_MAX", value_name = "N")]
+    log_entries_max: Option<u64>,
     /// A TOML file with a table [serve] of such settings
     #[arg(long, env = "QUORATE_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -77,6 +81,7 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let log_kind = settings.log.or(file.log).unwrap_or(LogKind::RocksDb);
     let plugin = settings.plugin.or(file.plugin);
     let cluster_name = settings.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.to_owned());
+    let log_entries_max = settings.log_entries_max.or(file.log_entries_max);
     let has_leases = settings.lease_reads || file.lease_reads;
     log.install()?;
     let module = load_module(plugin.as_ref())?;
@@ -108,6 +113,7 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         storage: Storage::Folder(data, log_kind),
         module: Arc::clone(&module),
         batcher: BatcherConfig::default(),
+        log_entries_max,
     })
     // Whatever is not a fault of log or state is a setting that does not fit.
     .map_err(|error| {

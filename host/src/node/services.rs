@@ -9,7 +9,7 @@ use quorate_core::replica::Lease;
 use quorate_core::state::StateStore;
 use tokio::sync::{mpsc, watch};
 
-use super::Failure;
+use super::{Failure, States};
 use crate::consensus::{Reader, Request};
 use crate::operator::Operator;
 use crate::peers::PeerService;
@@ -27,7 +27,7 @@ use crate::wasm::Module;
 pub(super) struct Ends {
     pub(super) roster: Arc<Roster>,
     pub(super) module: Arc<Module>,
-    pub(super) state: Arc<dyn StateStore>,
+    pub(super) state: Arc<States>,
     pub(super) client_address: SocketAddr,
     pub(super) submitter: Submitter,
     pub(super) progress: Progress,
@@ -63,11 +63,13 @@ impl Ends {
             applied: progress.applied.clone(),
             stalled: progress.stalled.clone(),
         };
-        let queries = Queries::new(latest, state, Arc::clone(&module));
+        let store = Arc::clone(&state) as Arc<dyn StateStore>;
+        let queries = Queries::new(latest, store, Arc::clone(&module));
         let backups = Backups::new(Arc::clone(&roster.identity), queries.clone());
         let reporter = Reporter { roster, client_address, progress };
         let (submits, operates, reports) = (submitter.clone(), operator.clone(), reporter.clone());
-        let peers = PeerService::new(self.inbox, submits, operates, reports, self.expelled);
+        let peers =
+            PeerService::new(self.inbox, submits, operates, reports, (self.expelled, state));
         let admin = AdminService { reporter, operator, backups };
         Services { plugin: PluginService::new(&module, submitter, queries), admin, peers }
     }

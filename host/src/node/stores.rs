@@ -8,11 +8,12 @@ use quorate_core::id::RaftId;
 use quorate_core::log::{LogStore, MemoryLog};
 use quorate_core::members::StoreId;
 use quorate_core::replica::Recovered;
-use quorate_core::state::{MemoryState, StateStore};
+use quorate_core::state::StateStore as _;
 
 use super::NodeConfig;
+use super::states::States;
 use crate::identity::{self, Claim, GROUP, LogKind};
-use crate::rocks::{RocksLog, RocksState};
+use crate::rocks::RocksLog;
 use crate::roster::Own;
 
 /// Where a node keeps its log and state.
@@ -29,7 +30,7 @@ pub enum Storage {
 pub(super) struct Stores {
     pub(super) own: Own,
     pub(super) log: Box<dyn LogStore>,
-    pub(super) state: Arc<dyn StateStore>,
+    pub(super) state: Arc<States>,
     pub(super) recovered: Recovered,
     /// On the folder where they are.
     pub(super) claim: Option<Claim>,
@@ -62,15 +63,17 @@ impl Stores {
                 told: BTreeMap::new(),
             },
         };
-        let (log, state): (Box<dyn LogStore>, Arc<dyn StateStore>) = match storage {
+        let (log, state): (Box<dyn LogStore>, States) = match storage {
             Storage::Volatile | Storage::Folder(_, LogKind::Memory) => {
-                (Box::new(MemoryLog::new()), Arc::new(MemoryState::new()))
+                (Box::new(MemoryLog::new()), States::in_memory())
             }
-            Storage::Folder(folder, LogKind::RocksDb) => (
-                Box::new(RocksLog::open(&folder.join(identity::LOG_FOLDER), GROUP)?),
-                Arc::new(RocksState::open(&folder.join("state"))?),
-            ),
+            Storage::Folder(folder, LogKind::RocksDb) => {
+                let log = RocksLog::open(&folder.join(identity::LOG_FOLDER), GROUP)?;
+                let states = States::open(folder, log.base())?;
+                (Box::new(log), states)
+            }
         };
+        let state = Arc::new(state);
         let meta = state.snapshot().meta().clone();
         let recovered = Recovered { applied: meta.applied, conf: meta.conf };
         Ok(Self { own, log, state, recovered, claim })

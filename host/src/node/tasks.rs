@@ -8,11 +8,13 @@ use anyhow::Context as _;
 use quorate_core::limits;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::Status;
+use quorate_core::state::StateStore as _;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::Failure;
+use super::States;
 use crate::consensus::Outputs;
 use crate::peers::{self, Directory, PeerService};
 use crate::roster::Roster;
@@ -46,6 +48,21 @@ pub(super) fn stage(
 pub(super) fn watch<S>(outputs: &Outputs<S>, tick: Duration, stalled: watch::Sender<bool>) {
     let (pulse, status) = (outputs.pulse.clone(), outputs.status.clone());
     tokio::spawn(watchdog::watch(pulse, tick * limits::ELECTION_TICKS, status, stalled));
+}
+
+/// Makes the state durable whenever consensus asks for it, while apply goes on.
+pub(super) fn flush(
+    states: &States,
+    asked: &std_mpsc::Receiver<()>,
+    durable: &watch::Sender<u64>,
+) -> Result<(), Fatal> {
+    while let Ok(()) = asked.recv() {
+        // What is applied by now is what will be durable, at the least.
+        let index = states.snapshot().meta().applied.index;
+        states.flush()?;
+        durable.send_replace(index);
+    }
+    Ok(())
 }
 
 /// The server of clients; stops when `is_serving` closes.

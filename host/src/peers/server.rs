@@ -1,6 +1,6 @@
 //! The peers' side of the conversation.
 
-use std::sync::{Mutex, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 
 use bytes::Bytes;
 use quorate_core::batch::Command;
@@ -10,8 +10,9 @@ use quorate_core::replica::Admission;
 use quorate_proto::v1;
 use quorate_proto::v1::peer_frame::Frame;
 use quorate_proto::v1::peer_server::{Peer, PeerServer};
+use quorate_proto::v1::snapshot_part::Part;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -19,13 +20,15 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::FRAME_BYTES_MAX;
 use super::complaints::Complaints;
 use super::sessions;
+use super::snapshots::Receiver;
 use crate::consensus;
-use crate::node::Failure;
+use crate::node::{Failure, States};
 use crate::operator::Operator;
 use crate::queue::{self, Lost};
 use crate::report::Reporter;
 use crate::roster::{Roster, Stranger};
 use crate::rpc::status::of_problem;
+use crate::rpc::stream::ReceiverStream;
 use crate::submit::{Decided, Submitter, Undecided};
 
 /// Serves peers until `stop` resolves.
@@ -46,13 +49,13 @@ pub async fn serve(
 }
 
 /// What peers may ask of this node.
-#[derive(Debug)]
 pub struct PeerService {
     inbox: queue::Sender<Bytes>,
     submitter: Submitter,
     operator: Operator,
     reporter: Reporter,
     expelled: std_mpsc::Sender<Failure>,
+    snapshots: Receiver,
     complaints: Mutex<Complaints>,
 }
 
@@ -64,9 +67,13 @@ impl PeerService {
         submitter: Submitter,
         operator: Operator,
         reporter: Reporter,
-        expelled: std_mpsc::Sender<Failure>,
+        ends: (std_mpsc::Sender<Failure>, Arc<States>),
     ) -> Self {
-        Self { inbox, submitter, operator, reporter, expelled, complaints: Mutex::default() }
+        let (expelled, states) = ends;
+        let (identity, requests) = (&reporter.roster.identity, operator.requests.clone());
+        let snapshots = Receiver::new(Arc::clone(identity), states, requests);
+        let complaints = Mutex::default();
+        Self { inbox, submitter, operator, reporter, expelled, snapshots, complaints }
     }
 
     fn roster(&self) -> &Roster {
@@ -120,6 +127,28 @@ impl PeerService {
 
 #[tonic::async_trait]
 impl Peer for PeerService {
+    type SnapshotStream = ReceiverStream<Result<v1::SnapshotAnswer, Status>>;
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<v1::SnapshotPart>>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let mut parts = request.into_inner();
+        let first = parts.message().await?.and_then(|part| part.part);
+        let Some(Part::Begin(begin)) = first else {
+            return Err(Status::invalid_argument("a snapshot begins by saying which it is"));
+        };
+        self.check(begin.hello.as_ref())?;
+        let (answers, stream) = mpsc::channel(2);
+        let receiver = self.snapshots.clone();
+        tokio::spawn(async move {
+            if let Err(status) = receiver.receive(begin, parts, &answers).await {
+                drop(answers.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(ReceiverStream(stream)))
+    }
+
     async fn messages(
         &self,
         request: Request<Streaming<v1::PeerFrame>>,

@@ -55,6 +55,15 @@ impl RocksState {
         Self::open_with(dir, WRITE_BUFFER_BYTES)
     }
 
+    /// Removes a state and its folder; false while somebody reads from it.
+    pub fn remove(dir: &Path) -> bool {
+        if !dir.exists() {
+            return true;
+        }
+        DB::destroy(&Options::default(), dir).is_ok()
+            && (!dir.exists() || std::fs::remove_dir_all(dir).is_ok())
+    }
+
     fn open_with(dir: &Path, write_buffer_bytes: usize) -> Result<Self, Fatal> {
         let db = Arc::new(super::open(&options(write_buffer_bytes), dir)?);
         let pinned = Pinned::of(&db);

@@ -26,6 +26,7 @@ mod restore;
 mod sessions;
 mod settings;
 mod shutdown;
+mod snapshots;
 mod standards;
 mod witness;
 mod wrong_calls;
