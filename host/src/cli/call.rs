@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{Failure, complain, say, usage};
 use crate::rpc::codec::BytesCodec;
+use crate::rpc::consistency::READ_KEY;
 use crate::rpc::status::SESSION_KEY;
 use quorate_core::limits;
 use quorate_core::session::SessionCall;
@@ -38,6 +39,9 @@ pub(super) struct Arguments {
     /// again under the same number is executed once
     #[arg(long, value_name = "SESSION/NUMBER[/FLOOR]")]
     session: Option<SessionCall>,
+    /// How a query is to be read: linearizable, lease or stale
+    #[arg(long, value_name = "HOW")]
+    read: Option<String>,
     /// Bytes are text, here and in the reply, instead of base64
     #[arg(long)]
     text: bool,
@@ -76,6 +80,10 @@ async fn call(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(session) = arguments.session {
         let session = session.to_string().parse().context("a session is plain text")?;
         request.metadata_mut().insert(SESSION_KEY, session);
+    }
+    if let Some(how) = &arguments.read {
+        let how = how.parse().map_err(|_| usage(format_args!("--read {how}: not a word")))?;
+        request.metadata_mut().insert(READ_KEY, how);
     }
     let reply = grpc.unary(request, path, BytesCodec).await.map_err(|status| failed(&status))?;
     if arguments.verbose {

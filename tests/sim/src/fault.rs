@@ -228,6 +228,7 @@ quorate_core::named! {
         StateLost = "unsynced state lost",
         Amnesia = "log in memory lost",
         SlowSync = "slow sync",
+        HungSync = "hung sync",
         FailSync = "failed sync",
         NoSpace = "disk full",
         LogRot = "bit flipped in the log",

@@ -19,6 +19,8 @@ const WASM_ONE_IN: u64 = 20;
 const GENTLE_ONE_IN: u64 = 12;
 /// Of so many seeds, one has leases.
 const LEASES_ONE_IN: u32 = 3;
+/// A sync that takes so long has hung.
+pub(crate) const HANG: Time = 5 * SECOND;
 /// Of so many seeds, one keeps its log in memory.
 const MEMORY_ONE_IN: u32 = 5;
 
@@ -321,6 +323,8 @@ fn disks(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     match rng.u32(0..4) {
         0 => Fault::FailSync(target, rng.bool()),
         1 => Fault::NoSpace(target),
+        // It hangs: others must lead long before it is back.
+        2 if rng.bool() => Fault::SlowSync(target, rng.u64(HANG..3 * HANG)),
         _ => Fault::SlowSync(target, rng.u64(5 * MS..2 * SECOND)),
     }
 }

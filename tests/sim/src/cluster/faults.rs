@@ -9,6 +9,7 @@ use super::{Cluster, Event};
 use crate::disk::{self, Ailment};
 use crate::fault::{Episode, Fault, Kind, Target, Unsynced, Way};
 use crate::oracle::Checked;
+use crate::plan::HANG;
 use crate::time::Time;
 
 impl Cluster {
@@ -111,7 +112,12 @@ impl Cluster {
                 self.pause(number);
                 self.ledger.fire(Kind::Pause, number);
             }
-            Fault::SlowSync(_, by) => self.ail(number, |ailment| ailment.slow_us += by),
+            Fault::SlowSync(_, by) => {
+                self.ail(number, |ailment| ailment.slow_us += by);
+                if by >= HANG {
+                    self.ledger.fire(Kind::HungSync, number);
+                }
+            }
             // A log in memory needs none.
             Fault::NoSpace(_) if self.plan.is_volatile => return Ok(false),
             Fault::NoSpace(_) => self.ail(number, |ailment| ailment.is_full = true),
