@@ -5,7 +5,7 @@
 //! 2. `round`: the stages of a node, driven as the host drives them
 //! 3. `apply`: what entries decide and queries see; `life`: how processes begin and end
 //! 4. `clients`: calls, their way to the leader, and what is told
-//! 5. `faults`: what goes wrong
+//! 5. `faults`: what goes wrong; `members`: who comes and goes
 //! 6. `finish`: healing, and what must then come to pass
 //! 7. `snapshots`: how a state gets from node to node, and into its place
 //! 8. `hand`: the same by hand, for stories
@@ -14,11 +14,13 @@
 mod apply;
 mod clients;
 mod conduct;
+mod describe;
 mod faults;
 mod finish;
 mod hand;
 mod leases;
 mod life;
+mod members;
 mod process;
 mod round;
 mod snapshots;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 
 use quorate::wasm::Module;
 use quorate_core::id::{LogId, NodeId, RaftId};
+use quorate_core::members::{Acquaintances, StoreId};
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::Status;
 
@@ -43,6 +46,7 @@ use crate::time::{MS, Time};
 use crate::trace::Trace;
 
 pub(crate) use leases::lease;
+use members::Operation;
 use process::{Decision, Effect, Packet, Process, Query};
 use snapshots::Stream;
 
@@ -75,6 +79,14 @@ enum Event {
     Crash(u32, u32, Unsynced),
     Start(u32),
     Join(u32, u32),
+    /// An operator asks again.
+    Operate,
+    /// The members have changed.
+    Reconcile,
+    /// A node ends that was removed as that member.
+    Leave(u32, RaftId),
+    /// A node that was wiped comes back as another member.
+    Rejoin(u32),
     Begin(usize),
     End(usize),
     Call(u32),
@@ -132,6 +144,15 @@ struct Node {
     will_forget: bool,
     /// It stays down for good.
     is_lost: bool,
+    /// It is no member, and does not run.
+    is_out: bool,
+    /// Its data folder, and those of others as it knows them.
+    store: StoreId,
+    known: Acquaintances,
+    /// It runs under its old name without its data.
+    is_wiped: bool,
+    /// It came later, or again, and need not know everybody.
+    is_new: bool,
     rng: fastrand::Rng,
 }
 
@@ -170,6 +191,8 @@ pub struct Cluster {
     snapshots: BTreeMap<u64, u64>,
     /// Of 100 chunks of snapshots, so many arrive damaged.
     damaged_percent: u8,
+    /// What an operator is about to do; one at a time.
+    operations: Vec<Operation>,
 }
 
 impl Cluster {
@@ -201,10 +224,13 @@ impl Cluster {
             verdicts: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             damaged_percent: 0,
+            operations: Vec::new(),
             plan,
         };
         for number in 1..=cluster.plan.nodes {
-            cluster.start(number)?;
+            if number <= cluster.plan.founders {
+                cluster.start(number)?;
+            }
             if cluster.plan.skews_permille[number as usize - 1] != 0 {
                 cluster.ledger.fire(Kind::ClockSkew, number);
             }
@@ -299,6 +325,10 @@ impl Cluster {
                 self.join(node);
                 Ok(())
             }
+            Event::Operate => self.go_on_operating(),
+            Event::Reconcile => self.reconcile(),
+            Event::Leave(node, member) => self.leave_if_past(node, member),
+            Event::Rejoin(node) => self.rejoin(node),
             Event::Begin(index) => self.begin(index),
             Event::End(index) => {
                 self.end(index);
@@ -339,7 +369,7 @@ impl Cluster {
 
     /// Sometimes a sender notices, as when a connection is refused.
     fn not_delivered(&mut self, from: u32, packet: &Packet) {
-        let Packet::Raft(member, _) = packet else { return };
+        let Packet::Raft(member, ..) = packet else { return };
         let notices = self.rng.u32(0..4) == 0;
         if let Some(process) = &mut self.node(from).process
             && notices
@@ -350,15 +380,26 @@ impl Cluster {
 
     fn arrive(&mut self, from: u32, to: u32, packet: Packet) -> Checked {
         let now = self.now;
+        if let Packet::Raft(_, _, hello) | Packet::Hello(hello) = &packet {
+            let hello = *hello;
+            if self.node(to).process.is_none() || !self.listens(to, hello)? {
+                return Ok(());
+            }
+            if matches!(packet, Packet::Hello(_)) {
+                return Ok(());
+            }
+        }
         let text = || match &packet {
-            Packet::Raft(_, message) => format!("from {from}: {}", describe(message)),
+            Packet::Raft(_, message, _) => format!("from {from}: {}", describe::message(message)),
+            Packet::Hello(hello) => format!("from {from}: hello of member {}", hello.member),
             Packet::Forward(call, ..) => format!("from {from}: call {call}, to be proposed"),
             Packet::Answer(call, ..) => format!("from {from}: the answer to call {call}"),
             Packet::Admit(member) => format!("from {from}: member {member} asks to be admitted"),
             Packet::Snapshot(part) => format!("from {from}: {part}"),
         };
         let digest = match &packet {
-            Packet::Raft(_, message) => crc32c::crc32c(message).into(),
+            Packet::Raft(_, message, _) => crc32c::crc32c(message).into(),
+            Packet::Hello(hello) => hello.member.get(),
             Packet::Forward(call, ..) | Packet::Answer(call, ..) => *call,
             Packet::Admit(member) => member.get(),
             Packet::Snapshot(part) => part.stream.number,
@@ -392,11 +433,11 @@ impl Cluster {
     }
 
     fn founders(&self) -> Vec<RaftId> {
-        (1..=self.plan.nodes).filter_map(NodeId::new).map(|node| RaftId::new(node, 0)).collect()
+        (1..=self.plan.founders).filter_map(NodeId::new).map(|node| RaftId::new(node, 0)).collect()
     }
 
     fn voters(&self) -> Vec<RaftId> {
-        self.oracle.voters(&self.founders()).pop().unwrap_or_default()
+        self.members().voters
     }
 
     /// How often each rare path of the core was taken.
@@ -437,6 +478,11 @@ impl Node {
             is_cut_back: false,
             will_forget: false,
             is_lost: false,
+            is_out: number > plan.founders,
+            store: StoreId(u128::from(number) << 8),
+            known: Acquaintances::default(),
+            is_wiped: false,
+            is_new: number > plan.founders,
             rng: rng("node"),
         }
     }
@@ -445,28 +491,4 @@ impl Node {
         let number = NodeId::new(self.number).expect("nodes are numbered from 1");
         RaftId::new(number, self.incarnation)
     }
-}
-
-/// A raft message for a person.
-fn describe(message: &[u8]) -> String {
-    use protobuf::Message as _;
-    let Ok(message) = raft::eraftpb::Message::parse_from_bytes(message) else {
-        return "no raft message".to_owned();
-    };
-    let kind = format!("{:?}", message.get_msg_type());
-    let kind = kind.strip_prefix("Msg").unwrap_or(&kind);
-    let mut parts = vec![format!("{kind} term {} index {}", message.term, message.index)];
-    if message.log_term > 0 {
-        parts.push(format!("of term {}", message.log_term));
-    }
-    if !message.get_entries().is_empty() {
-        parts.push(format!("entries {}", message.get_entries().len()));
-    }
-    if message.commit > 0 {
-        parts.push(format!("commit {}", message.commit));
-    }
-    if message.reject {
-        parts.push("refused".to_owned());
-    }
-    parts.join(" ")
 }

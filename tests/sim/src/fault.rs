@@ -118,6 +118,23 @@ pub enum Fault {
     CrashInSnapshot(Target, u8),
     /// A node asks for a snapshot, although it needs none.
     Resync(Target),
+    /// An operator adds a node, and gives it a vote.
+    Grow,
+    /// An operator removes a node.
+    Shrink(Target),
+    /// An operator has a new node take the place of another.
+    Replace(Target),
+    /// An operator has another node lead.
+    Transfer(Target),
+    /// A node's data are gone, and it comes back under its old name.
+    Wipe(Target),
+}
+
+impl Fault {
+    /// Whether an operator changes members.
+    pub fn changes_members(&self) -> bool {
+        matches!(self, Self::Grow | Self::Shrink(_) | Self::Replace(_))
+    }
 }
 
 impl fmt::Display for Fault {
@@ -160,6 +177,11 @@ impl fmt::Display for Fault {
             Self::OfferAndDoze(target) => write!(f, "{target} hands over, and is paused"),
             Self::Estrange(target) => write!(f, "{target} and one other are cut off"),
             Self::Desert(target) => write!(f, "{target} is isolated, all others but one restart"),
+            Self::Grow => f.write_str("a node is added"),
+            Self::Shrink(target) => write!(f, "{target} is removed"),
+            Self::Replace(target) => write!(f, "{target} is replaced"),
+            Self::Transfer(target) => write!(f, "{target} is asked to lead"),
+            Self::Wipe(target) => write!(f, "{target} is wiped, and comes back as it was called"),
             Self::SlowApply(target, by) => write!(f, "entries take {target} {} ms more", ms(by)),
             Self::DamagedChunks(percent) => write!(f, "{percent} % of snapshots' chunks damaged"),
             Self::CrashInSnapshot(target, step) => {
@@ -246,6 +268,13 @@ quorate_core::named! {
         StreamBroken = "snapshot's stream broken",
         CrashInSnapshot = "crash within a snapshot",
         Resync = "snapshot asked for",
+        Grow = "node added",
+        Shrink = "node removed",
+        Replace = "node replaced",
+        Transfer = "leadership transferred",
+        CrashInChange = "crash in a joint configuration",
+        Wiped = "node wiped",
+        WipedRefused = "wiped node refused",
     }
 }
 

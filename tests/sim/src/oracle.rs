@@ -61,8 +61,8 @@ pub struct Oracle {
     committed: Vec<Entry>,
     /// What applying each entry has done.
     applied: Vec<u64>,
-    /// The voters, and since which entry; empty for the founders.
-    voters: Vec<(u64, Vec<RaftId>)>,
+    /// The members, and since which entry; empty for the founders.
+    members: Vec<(u64, Members)>,
 }
 
 impl Oracle {
@@ -114,7 +114,7 @@ impl Oracle {
             })?;
             self.committed.push(Entry { id, payload: payload.clone() });
             if let Payload::Members(conf) = payload {
-                self.voters.push((id.index, voters(conf)?));
+                self.members.push((id.index, decode_members(conf)?));
             }
             return Ok(true);
         };
@@ -143,16 +143,21 @@ impl Oracle {
         &self.committed
     }
 
-    /// The voters of late, the latest last; `founders` if they never changed.
-    pub fn voters(&self, founders: &[RaftId]) -> Vec<Vec<RaftId>> {
-        let mut all = vec![founders.to_vec()];
-        all.extend(self.voters.iter().map(|(_, voters)| voters.clone()));
+    /// The members of late, the latest last; `founders` if they never changed.
+    pub fn recent_members(&self, founders: &[RaftId]) -> Vec<Members> {
+        let mut all = vec![Members::founded(founders)];
+        all.extend(self.members.iter().map(|(_, members)| members.clone()));
         all.split_off(all.len().saturating_sub(3))
+    }
+
+    /// The members as of the last entry that is committed.
+    pub fn members(&self, founders: &[RaftId]) -> Members {
+        self.members.last().map_or_else(|| Members::founded(founders), |(_, last)| last.clone())
     }
 
     /// The entry since when the voters are what they are; 0 for the founders.
     pub fn voters_since(&self) -> u64 {
-        self.voters.last().map_or(0, |(index, _)| *index)
+        self.members.last().map_or(0, |(index, _)| *index)
     }
 
     /// How many terms had a leader.
@@ -166,11 +171,11 @@ impl Oracle {
     }
 }
 
-fn voters(conf: &[u8]) -> Checked<Vec<RaftId>> {
+fn decode_members(conf: &[u8]) -> Checked<Members> {
     let broken = |_| Violation::new("members decode", format!("{conf:?}"));
     let members = Members::decode(conf).map_err(broken)?;
     ensure(!members.voters.is_empty(), "a group has voters", || format!("{members:?}"))?;
-    Ok(members.voters)
+    Ok(members)
 }
 
 /// The digest of what a node decided for an entry, and of where it was decided first.

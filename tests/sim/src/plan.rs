@@ -13,6 +13,8 @@ use crate::cluster;
 use crate::fault::{Episode, Fault, Target, Unsynced, Way};
 use crate::time::{MS, SECOND, Time};
 
+/// As many nodes as a set of faults can name.
+const NODES_MAX: u32 = 7;
 /// Of so many seeds, one runs the real module.
 const WASM_ONE_IN: u64 = 20;
 /// Of so many seeds, one has faults of followers only, one at a time.
@@ -29,8 +31,10 @@ const MEMORY_ONE_IN: u32 = 5;
 pub struct Plan {
     /// Where all randomness comes from.
     pub seed: u64,
-    /// How many nodes.
+    /// How many nodes there are, or may be.
     pub nodes: u32,
+    /// So many of them found the cluster; the others may be added.
+    pub founders: u32,
     /// Whether the real module runs, not the native program.
     pub is_wasm: bool,
     /// Whether logs are in memory: a node that restarts joins anew.
@@ -74,7 +78,10 @@ impl Plan {
     /// What this seed draws.
     pub fn of(seed: u64) -> Self {
         let mut rng = stream(seed, "plan");
-        let nodes = *pick(&mut rng, &[3, 3, 3, 3, 3, 5, 5, 4, 7, 2, 1]);
+        let founders: u32 = *pick(&mut rng, &[3, 3, 3, 3, 3, 5, 5, 4, 7, 2, 1]);
+        let is_gentle = founders > 2 && seed % GENTLE_ONE_IN == 5;
+        let spares = if is_gentle { 0 } else { *pick(&mut rng, &[0, 1, 2, 2]) };
+        let nodes = (founders + spares).min(NODES_MAX);
         let is_wasm = seed % WASM_ONE_IN == WASM_ONE_IN - 1;
         let lasts = rng.u64(12 * SECOND..34 * SECOND);
         let is_volatile = rng.u32(0..MEMORY_ONE_IN) == 0;
@@ -82,6 +89,7 @@ impl Plan {
         let mut plan = Self {
             seed,
             nodes,
+            founders,
             is_wasm,
             is_volatile,
             is_gentle: false,
@@ -99,7 +107,7 @@ impl Plan {
             lasts,
             episodes: Vec::new(),
         };
-        plan.is_gentle = nodes > 2 && !is_volatile && seed % GENTLE_ONE_IN == 5;
+        plan.is_gentle = is_gentle && !is_volatile;
         plan.episodes = if plan.is_gentle {
             gentle_episodes(&mut rng, lasts)
         } else {
@@ -150,6 +158,11 @@ impl Plan {
         plan
     }
 
+    /// Whether a node comes back under its old name, without its data.
+    pub fn has_wipes(&self) -> bool {
+        self.episodes.iter().any(|episode| matches!(episode.fault, Fault::Wipe(_)))
+    }
+
     /// The numbers of its faults.
     pub fn faults(&self) -> Vec<usize> {
         self.episodes.iter().map(|episode| episode.number).collect()
@@ -160,6 +173,7 @@ impl Plan {
         Self {
             seed,
             nodes,
+            founders: nodes,
             is_wasm: false,
             is_volatile: false,
             is_gentle: false,
@@ -200,7 +214,7 @@ fn bounds(rng: &mut fastrand::Rng) -> Bounds {
         log_entries_max: *pick(rng, &[all.log_entries_max, 60, 16, 4]),
         log_bytes_max: *pick(rng, &[all.log_bytes_max, all.log_bytes_max, 2_000]),
         snapshot_ticks_max: *pick(rng, &[20, 60]),
-        ..all
+        catch_up_entries_max: *pick(rng, &[all.catch_up_entries_max, 3]),
     }
 }
 
@@ -214,8 +228,10 @@ fn batcher(rng: &mut fastrand::Rng) -> BatcherConfig {
 }
 
 /// Families of faults: a seed leaves each out with even chances.
-const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 10] =
-    [messages, partitions, partitions, crashes, crashes, standing, disks, clocks, rot, snapshots];
+const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 12] = [
+    messages, partitions, partitions, crashes, crashes, standing, disks, clocks, rot, snapshots,
+    members, members,
+];
 
 fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
     let families: Vec<_> = FAMILIES.into_iter().filter(|_| rng.bool()).collect();
@@ -345,7 +361,22 @@ fn snapshots(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     }
 }
 
+fn members(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
+    let target = target(rng, nodes);
+    match rng.u32(0..8) {
+        0 | 1 => Fault::Grow,
+        2 | 3 => Fault::Shrink(target),
+        4 | 5 => Fault::Replace(target),
+        6 => Fault::Transfer(target),
+        _ => Fault::Wipe(target),
+    }
+}
+
 fn rot(rng: &mut fastrand::Rng, nodes: u32) -> Fault {
     let target = target(rng, nodes);
-    if rng.bool() { Fault::LogRot(target) } else { Fault::StateGone(target) }
+    match rng.u32(0..3) {
+        0 => Fault::LogRot(target),
+        1 => Fault::StateGone(target),
+        _ => Fault::Wipe(target),
+    }
 }

@@ -2,6 +2,7 @@
 
 use quorate_core::id::{NodeId, RaftId};
 use quorate_core::log::LogStore as _;
+use quorate_core::members::{Seat, Standing};
 use quorate_core::state::StateStore as _;
 
 use super::process::Packet;
@@ -70,6 +71,10 @@ impl Cluster {
             Fault::Desert(target) => Fault::Desert(aim(target)?),
             Fault::CrashInSnapshot(target, step) => Fault::CrashInSnapshot(aim(target)?, step),
             Fault::Resync(target) => Fault::Resync(aim(target)?),
+            Fault::Shrink(target) => Fault::Shrink(aim(target)?),
+            Fault::Replace(target) => Fault::Replace(aim(target)?),
+            Fault::Transfer(target) => Fault::Transfer(aim(target)?),
+            Fault::Wipe(target) => Fault::Wipe(aim(target)?),
             other => other,
         })
     }
@@ -126,10 +131,6 @@ impl Cluster {
                 self.ledger.fire(Kind::ClockJump, number);
                 return Ok(false);
             }
-            Fault::Junk(_) => {
-                self.junk(number)?;
-                return Ok(false);
-            }
             Fault::HandOver(_) => {
                 self.hand_over(number)?;
                 return Ok(false);
@@ -161,10 +162,16 @@ impl Cluster {
         if let Fault::CrashAll(unsynced) = fault {
             return self.crash_all(unsynced, until);
         }
+        if matches!(fault, Fault::Junk(_)) {
+            return self.junk(number);
+        }
+        if fault.changes_members() || matches!(fault, Fault::Transfer(_)) {
+            return self.operate(fault, until);
+        }
         // A state that is gone cannot be made again from a log that was cut.
         let is_cut = disk::lock(&self.node(number).disk).base.id.index > 0;
         let loses_log = self.plan.is_volatile
-            || matches!(fault, Fault::LogRot(_))
+            || matches!(fault, Fault::LogRot(_) | Fault::Wipe(_))
             || is_cut && matches!(fault, Fault::StateGone(_));
         if loses_log && !self.can_lose(number) || self.node(number).process.is_none() {
             return Ok(());
@@ -204,6 +211,7 @@ impl Cluster {
                 self.crash(number, Unsynced::Kept)?;
                 self.damage_log(number);
             }
+            Fault::Wipe(_) => self.wipe(number, until)?,
             Fault::StateGone(_) if !self.plan.is_volatile => {
                 self.down_until(number, until);
                 self.crash(number, Unsynced::Kept)?;
@@ -255,10 +263,12 @@ impl Cluster {
         {
             forged.set_msg_type(kind);
             let bytes = forged.write_to_bytes().unwrap_or_default();
-            self.arrive(number, number, Packet::Raft(member, bytes.into()))?;
+            let hello = self.hello(number, number);
+            self.arrive(number, number, Packet::Raft(member, bytes.into(), hello))?;
         }
         let noise: Vec<u8> = (0..self.rng.usize(0..80)).map(|_| self.rng.u8(..)).collect();
-        self.arrive(number, number, Packet::Raft(member, noise.into()))?;
+        let hello = self.hello(number, number);
+        self.arrive(number, number, Packet::Raft(member, noise.into(), hello))?;
         let stranger = NodeId::new(self.plan.nodes + 5).map(|node| RaftId::new(node, 1));
         stranger.map_or(Ok(()), |stranger| self.arrive(number, number, Packet::Admit(stranger)))
     }
@@ -305,7 +315,10 @@ impl Cluster {
         let voters = self.voters();
         let is_whole = |node: &super::Node| voters.contains(&node.member()) && !node.is_doomed();
         let whole = self.nodes.iter().filter(|node| is_whole(node)).count();
-        let lost = self.nodes.len() - whole;
+        let members = self.members();
+        let is_voter = |seat: &&Seat| seat.standing == Standing::Voter;
+        let wanted = members.seats.values().filter(is_voter).count();
+        let lost = wanted.saturating_sub(whole);
         // What is lost already can be lost again.
         if !is_whole(&self.nodes[number as usize - 1]) {
             return true;
@@ -315,7 +328,8 @@ impl Cluster {
             node.process.as_ref().is_some_and(|process| process.applied >= since)
         };
         let all_know = self.nodes.iter().all(|node| since == 0 || knows(node) || !is_whole(node));
-        all_know && lost < (self.nodes.len() - 1) / 2
+        let is_calm = self.operations.is_empty() && !members.is_joint();
+        all_know && is_calm && lost < (wanted - 1) / 2
     }
 
     fn cut(&mut self, fault: Fault, is_cut: bool) {
@@ -459,7 +473,11 @@ fn node_of(fault: Fault) -> u32 {
     | Fault::Estrange(target)
     | Fault::Desert(target)
     | Fault::CrashInSnapshot(target, _)
-    | Fault::Resync(target)) = fault
+    | Fault::Resync(target)
+    | Fault::Shrink(target)
+    | Fault::Replace(target)
+    | Fault::Transfer(target)
+    | Fault::Wipe(target)) = fault
     else {
         return 0;
     };

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use quorate_core::id::NodeId;
+use quorate_core::members::{Seat, Standing};
+
 use super::Cluster;
 use crate::audit::{self, Audited};
 use crate::calls::Outcome;
@@ -38,11 +41,12 @@ impl Cluster {
         ensure(!self.plan.is_gentle || terms == 1, "a follower's fault deposes no leader", || {
             format!("{terms} terms had a leader")
         })?;
-        let survivors = self.heal()?;
+        let mut survivors = self.heal()?;
         let until = self.now + ELECTIONS_MAX * ELECTION_MAX;
         let probe = |node: &u32| Probe { node: *node, ..Probe::default() };
         let mut probes: Vec<Probe> = survivors.iter().map(probe).collect();
         loop {
+            self.follow_members(&mut survivors, &mut probes)?;
             let all_serve = self.probe(&mut probes)?;
             if all_serve && self.has_settled(&survivors) {
                 break;
@@ -66,6 +70,11 @@ impl Cluster {
         for (from, to, packet) in std::mem::take(&mut self.held) {
             self.schedule(now, super::Event::Arrive(from, to, Box::new(packet)));
         }
+        self.operations.clear();
+        for number in 1..=self.plan.nodes {
+            self.rejoin(number)?;
+        }
+        self.reconcile()?;
         let survivors = self.choose_survivors();
         self.trace.note((now, 0), "heals", [survivors.len() as u64, 0], || {
             format!("survivors are {survivors:?}")
@@ -81,6 +90,9 @@ impl Cluster {
             }
         }
         for number in 1..=self.plan.nodes {
+            if self.node(number).is_out {
+                continue;
+            }
             if survivors.contains(&number) {
                 self.node(number).starts_at = Some(now);
                 self.start_if_due(number)?;
@@ -95,8 +107,11 @@ impl Cluster {
     fn choose_survivors(&mut self) -> Vec<u32> {
         let voters = self.voters();
         let is_whole = |node: &super::Node| voters.contains(&node.member()) && !node.is_doomed();
-        let all: Vec<u32> = (1..=self.plan.nodes).collect();
-        if !self.nodes.iter().all(is_whole) || voters.len() != all.len() {
+        let all: Vec<u32> = (1..=self.plan.nodes).filter(|node| !self.is_out(*node)).collect();
+        // A change that is under way may still come to pass, and need anybody.
+        let may_change = self.plan.episodes.iter().any(|episode| episode.fault.changes_members());
+        let are_whole = self.nodes.iter().all(|node| node.is_out || is_whole(node));
+        if !are_whole || may_change || voters.len() != all.len() {
             return all;
         }
         let mut shuffled = all;
@@ -106,6 +121,37 @@ impl Cluster {
         shuffled.truncate(count);
         shuffled.sort_unstable();
         shuffled
+    }
+
+    fn is_out(&self, number: u32) -> bool {
+        self.nodes[number as usize - 1].is_out
+    }
+
+    /// Changes of members that were under way come to pass while the cluster settles.
+    fn follow_members(&mut self, survivors: &mut Vec<u32>, probes: &mut Vec<Probe>) -> Checked {
+        let may_change = self.plan.episodes.iter().any(|episode| episode.fault.changes_members());
+        if !may_change {
+            return Ok(());
+        }
+        self.reconcile()?;
+        let members = self.members();
+        let is_member = |number: &u32| {
+            NodeId::new(*number).is_some_and(|node| members.member_of(node).is_some())
+        };
+        survivors.retain(|node| !self.is_out(*node));
+        for number in (1..=self.plan.nodes).filter(is_member) {
+            if !survivors.contains(&number) && !self.is_out(number) {
+                survivors.push(number);
+            }
+        }
+        survivors.sort_unstable();
+        probes.retain(|probe| survivors.contains(&probe.node));
+        for node in &*survivors {
+            if !probes.iter().any(|probe| probe.node == *node) {
+                probes.push(Probe { node: *node, ..Probe::default() });
+            }
+        }
+        Ok(())
     }
 
     /// It is down, or runs and reaches nobody.
@@ -148,7 +194,10 @@ impl Cluster {
     /// All survivors have applied all that is committed, vote, and owe nobody an answer; and the
     /// group has a voter for each of its nodes.
     fn has_settled(&self, survivors: &[u32]) -> bool {
-        self.voters().len() == self.nodes.len()
+        let members = self.members();
+        let is_voter = |seat: &&Seat| seat.standing == Standing::Voter;
+        !members.is_joint()
+            && members.voters.len() == members.seats.values().filter(is_voter).count()
             && survivors.iter().all(|number| self.unsettled(*number).is_none())
     }
 
@@ -161,7 +210,10 @@ impl Cluster {
         if process.applied < last || status.committed < last {
             return Some(format!("applied {} of {last}: {status:?}", process.applied));
         }
-        if !status.votes || !self.voters().contains(&process.member) {
+        let members = self.members();
+        let seat = members.seats.get(&process.member.node());
+        let shall_vote = seat.is_some_and(|seat| seat.standing == Standing::Voter);
+        if shall_vote && (!status.votes || !members.voters.contains(&process.member)) {
             return Some(format!("is no voter of {:?}", self.voters()));
         }
         let (waiting, open) = (process.replica.waiting(), process.open.len());

@@ -6,6 +6,7 @@ use quorate_core::batcher::{Batcher, Poll};
 use quorate_core::id::{GroupId, RaftId};
 use quorate_core::log::LogStore as _;
 use quorate_core::machine::Machine;
+use quorate_core::members::Acquaintances;
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::{Bounds, Event as ReplicaEvent, Recovered, Replica, ReplicaConfig};
 use quorate_core::state::StateStore;
@@ -70,9 +71,10 @@ impl Cluster {
             format!("as member {member}, applied {applied}")
         });
         self.schedule(now + phase, Event::Tick(number, life));
-        if incarnation > 0 {
+        if incarnation > 0 && !self.node(number).is_wiped {
             self.schedule(now + JOIN_PAUSE, Event::Join(number, life));
         }
+        self.say_hello(number);
         self.go_on_crashing(number);
         self.pump(number)?;
         // Reads at once: what answered an earlier life must not answer this one.
@@ -110,7 +112,8 @@ impl Cluster {
     pub(super) fn start_if_due(&mut self, number: u32) -> Checked {
         let now = self.now;
         let node = self.node(number);
-        let is_due = node.process.is_none() && node.starts_at.is_some_and(|at| at <= now);
+        let is_due =
+            !node.is_out && node.process.is_none() && node.starts_at.is_some_and(|at| at <= now);
         if is_due && !node.is_lost { self.start(number) } else { Ok(()) }
     }
 
@@ -150,7 +153,8 @@ impl Cluster {
             .state
             .crash()
             .map_err(|fatal| Violation::new("the simulated state goes on", fatal.to_string()))?;
-        if is_volatile {
+        // Who comes back under its old name does so on purpose.
+        if is_volatile && !node.is_wiped {
             node.forget();
         }
         self.trace.note((now, number), "crashes", [lost as u64, 0], || {
@@ -336,7 +340,7 @@ impl Node {
 
     /// Whether it has lost its log, or is about to.
     pub(super) fn is_doomed(&self) -> bool {
-        self.has_rotted || self.will_forget
+        self.has_rotted || self.will_forget || self.is_wiped
     }
 
     /// Its log and what its state knows of it, after looking for what a fault has done to them.
@@ -384,6 +388,10 @@ impl Node {
 
     fn start_over(&mut self) -> Checked<SimLog> {
         self.forget();
+        // In a folder of its own, where it knows nobody.
+        self.is_wiped = false;
+        (self.known, self.is_new) = (Acquaintances::default(), true);
+        self.renew_store();
         SimLog::open(&self.disk)
             .map_err(|fatal| Violation::new("an empty disk opens", fatal.to_string()))
     }

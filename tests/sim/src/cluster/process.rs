@@ -11,10 +11,12 @@ use quorate_core::batch::{Batch, Command, Payload, Proposal};
 use quorate_core::batcher::Batcher;
 use quorate_core::id::{LogId, RaftId};
 use quorate_core::machine::Machine;
+use quorate_core::members::Members;
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::{Committed, Lease, Outbox, Refusal, Replica, Staged, Transfer};
 use quorate_core::state::StateView;
 
+use super::members::Hello;
 use super::snapshots::{Part, Snapshots};
 use crate::disk::{self, SharedDisk, SimLog};
 use crate::oracle::{Checked, Violation};
@@ -84,7 +86,10 @@ pub(crate) enum Told {
 /// What travels between nodes.
 #[derive(Clone, Debug)]
 pub(crate) enum Packet {
-    Raft(RaftId, Bytes),
+    /// To that member, with who says it.
+    Raft(RaftId, Bytes, Hello),
+    /// A node introduces itself.
+    Hello(Hello),
     /// A command for the leader; the life of who sent it.
     Forward(u64, Command, u32),
     Answer(u64, u32, Told),
@@ -161,6 +166,9 @@ pub(crate) struct Decision {
 /// A running process.
 #[expect(clippy::struct_excessive_bools, reason = "each is a stage's own, and all are free")]
 pub(crate) struct Process {
+    /// As the replica had them last.
+    pub(crate) members: Members,
+    pub(crate) members_version: u64,
     pub(crate) member: RaftId,
     pub(crate) replica: Replica<SimLog, Token, Token>,
     pub(crate) batcher: Batcher<Token>,
@@ -212,7 +220,11 @@ impl Process {
         machine: Machine<SimProgram>,
         member: RaftId,
     ) -> Self {
+        let members = replica.members();
+        let members_version = replica.members_version();
         Self {
+            members,
+            members_version,
             applied: machine.applied().index,
             member,
             replica,
@@ -243,6 +255,16 @@ impl Process {
             ticks: 0,
             snapshots: Snapshots::default(),
             read_since: BTreeMap::new(),
+        }
+    }
+}
+
+impl Process {
+    /// The members, as the replica has them after a round.
+    pub(crate) fn notice_members(&mut self) {
+        if self.members_version != self.replica.members_version() {
+            self.members_version = self.replica.members_version();
+            self.members = self.replica.members();
         }
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use quorate_core::batch::Payload;
 use quorate_core::batcher::Poll;
-use quorate_core::id::RaftId;
 use quorate_core::replica::{Admission, Committed, Contacts, Event as ReplicaEvent, Refusal};
 
 use super::process::{Effect, Packet, Process, Recorder, Token, Told, Work};
@@ -22,10 +21,16 @@ use crate::time::{MS, Time};
 const COMMITTED_MAX: usize = 8;
 /// Turns of a node's stages at one moment: far more than it has to do.
 const TURNS_MAX: u32 = 100_000;
+/// A node says hello to the others each so many ticks.
+const HELLO_TICKS: u64 = 10;
 /// The wall clock when a simulation begins, Unix milliseconds.
 const EPOCH_MS: i64 = 1_750_000_000_000;
 /// Ticks after which a read must have been answered.
 const READ_TICKS_MAX: u64 = quorate_core::limits::READ_TICKS_MAX as u64 + 2;
+
+fn node_ticks(node: &super::Node) -> u64 {
+    node.process.as_ref().map_or(1, |process| process.ticks)
+}
 
 impl Cluster {
     pub(super) fn tick(&mut self, number: u32) -> Checked {
@@ -48,6 +53,10 @@ impl Cluster {
                 let detail = format!("call {call} waits at node {number}");
                 return Err(Violation::new("a read is answered or refused in time", detail));
             }
+        }
+        let is_due = node_ticks(&self.nodes[number as usize - 1]).is_multiple_of(HELLO_TICKS);
+        if is_due && !is_frozen {
+            self.say_hello(number);
         }
         self.schedule(self.now + interval, Event::Tick(number, life));
         if !is_frozen {
@@ -148,6 +157,7 @@ impl Cluster {
         if is_ok {
             process.check_deposed(&effects)?;
         }
+        process.notice_members();
         let has_written = !disk::lock(disk).written.is_empty();
         process.check_backlog(takes_entries, has_written)?;
         let end = disk::lock(disk).now;
@@ -159,6 +169,7 @@ impl Cluster {
         })?;
         self.look_at_leader(number)?;
         self.check_base(number)?;
+        self.look_at_membership(number)?;
         let life = self.node(number).life;
         let armed = self.node(number).armed;
         if let Some((cut, unsynced)) = armed.filter(|(_, unsynced)| {
@@ -247,7 +258,7 @@ impl Cluster {
             return Err(violation);
         }
         for entry in written {
-            if self.plan.nodes == 1 {
+            if self.plan.founders == 1 {
                 self.oracle.written_alone(entry);
             } else {
                 self.oracle.written(member, entry)?;
@@ -291,7 +302,9 @@ impl Cluster {
     pub(super) fn execute(&mut self, number: u32, effect: Effect) -> Checked {
         match effect {
             Effect::Send(to, message) => {
-                self.transmit(number, to.node().get(), Packet::Raft(to, message));
+                let node = to.node().get();
+                let hello = self.hello(number, node);
+                self.transmit(number, node, Packet::Raft(to, message, hello));
                 Ok(())
             }
             Effect::Commit(committed) => self.committed(number, committed),
@@ -360,46 +373,15 @@ impl Cluster {
         if self.oracle.committed(member, id, &committed.payload)? {
             self.majority_has(id)?;
             self.check_clock(&committed)?;
+            if matches!(committed.payload, Payload::Members(_)) {
+                self.schedule(self.now, Event::Reconcile);
+            }
         }
         let Some(process) = &mut self.node(number).process else { return Ok(()) };
         let work = Work::Entry(committed);
         process.parked_bytes += work.bytes();
         process.parked.push_back(work);
         Ok(())
-    }
-
-    /// What is committed is durable on a majority, at that moment.
-    fn majority_has(&self, id: quorate_core::id::LogId) -> Checked {
-        let chain = self.oracle.chain_of(id);
-        let has = |member: &&RaftId| {
-            let Some(node) = self.nodes.get(member.node().get() as usize - 1) else {
-                return false;
-            };
-            let disk = disk::lock(&node.disk);
-            let is_durable = disk.durable_last(self.now) >= id.index;
-            if node.member() == **member && is_durable && disk.chains().get(id.index) == chain {
-                return true;
-            }
-            // It may have been committed before this node forgot it, and be heard of only now.
-            node.forgotten.iter().any(|(forgotten, entries)| {
-                *forgotten == **member && entries.get(id.index) == chain
-            })
-        };
-        ensure(chain.is_some(), "what is committed was written", || format!("entry {id}"))?;
-        let mut recent = self.oracle.voters(&self.founders());
-        let since = self.oracle.voters_since();
-        let knows = |node: &super::Node| {
-            node.process.as_ref().is_none_or(|process| process.applied >= since)
-        };
-        // Before all know the newest members, a leader may count by those before.
-        if self.nodes.iter().all(knows) {
-            recent.drain(..recent.len() - 1);
-        }
-        let is_held =
-            recent.iter().any(|voters| voters.iter().filter(has).count() > voters.len() / 2);
-        ensure(is_held, "what is committed is durable on a majority", || {
-            format!("entry {id}, of {recent:?}")
-        })
     }
 
     fn unpark(&mut self, number: u32) -> bool {
@@ -472,7 +454,7 @@ impl Process {
             heard_max -= 1;
             match packet {
                 // Some are for an earlier incarnation of this node, which it must ignore.
-                Packet::Raft(_, message) => {
+                Packet::Raft(_, message, _) => {
                     self.replica.handle(ReplicaEvent::Peer { message, takes_entries });
                     any = true;
                 }
@@ -480,8 +462,11 @@ impl Process {
                     let admission: Admission = self.replica.admit(member, &Contacts::new());
                     any |= admission == Admission::UnderWay;
                 }
-                // Those have been taken by `take_calls` and `take_snapshots`.
-                Packet::Forward(..) | Packet::Answer(..) | Packet::Snapshot(_) => {}
+                // Those have been taken by `take_calls` and `take_snapshots`, or when they came.
+                Packet::Forward(..)
+                | Packet::Answer(..)
+                | Packet::Snapshot(_)
+                | Packet::Hello(_) => {}
             }
         }
         for reader in std::mem::take(&mut self.reads) {
