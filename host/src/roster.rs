@@ -22,8 +22,6 @@ pub(crate) const FILE: &str = "acquaintances.toml";
 pub enum Stranger {
     /// It does not fit.
     Refused(String),
-    /// It has not heard of something yet: it tries again.
-    NotYet(String),
     /// This node remembers it with another data folder.
     Impostor(String),
     /// It is that node, and remembers this one with another data folder.
@@ -138,10 +136,6 @@ impl Roster {
         }
         match meant(meant_by(hello, self.member.node()), self.member, self.store) {
             Meant::This => {}
-            Meant::Another => {
-                let problem = format!("it means another member than {}", self.member);
-                return Err(Stranger::NotYet(problem));
-            }
             Meant::Doubted(known) => {
                 let problem = impostor(self.member.node(), self.store, known);
                 return Err(Stranger::Doubts(node, problem));

@@ -270,10 +270,9 @@ pub enum Meeting {
 /// Whom a speaker believes to speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meant {
-    /// This member, as far as it knows.
+    /// This member, as far as it knows; or another incarnation of its node, since it is behind. It
+    /// must be heard all the same, or it would never catch up: what it says has an address.
     This,
-    /// An earlier or later incarnation of its node.
-    Another,
     /// This member, with another data folder.
     Doubted(StoreId),
 }
@@ -282,8 +281,7 @@ pub enum Meant {
 pub fn meant(expected: Option<(RaftId, StoreId)>, own: RaftId, store: StoreId) -> Meant {
     match expected {
         _ if canary::is_planted(Canary::WipedTrusted) => Meant::This,
-        Some((member, _)) if member != own => Meant::Another,
-        Some((_, known)) if known != store => Meant::Doubted(known),
+        Some((member, known)) if member == own && known != store => Meant::Doubted(known),
         Some(_) | None => Meant::This,
     }
 }
@@ -401,7 +399,7 @@ mod tests {
         assert_eq!(meant(Some((own, store)), own, store), Meant::This);
         assert_eq!(meant(Some((own, StoreId(1))), own, store), Meant::Doubted(StoreId(1)));
         let earlier = Some((member(1, 0), StoreId(1)));
-        assert_eq!(meant(earlier, own, store), Meant::Another, "it has not heard of this one yet");
+        assert_eq!(meant(earlier, own, store), Meant::This, "it has not heard of this one yet");
         // What the group has agreed on, this node need not have seen.
         let meets = Acquaintances::default().meet(member(4, 1), StoreId(8), &members);
         assert_eq!(meets, Meeting::Impostor(StoreId(7)));

@@ -108,8 +108,7 @@ async fn pump(
 
 fn complain(complaints: &mut Complaints, to: NodeId, status: &tonic::Status) {
     let what = status.message();
-    // While a member is new, some have not heard of it yet.
-    if status.code() == Code::NotFound || !complaints.is_due(what) {
+    if !complaints.is_due(what) {
         return;
     }
     let refusals = [Code::FailedPrecondition, Code::PermissionDenied, Code::AlreadyExists];

@@ -88,7 +88,6 @@ impl PeerService {
     fn refuse(&self, stranger: Stranger) -> Status {
         let (code, problem) = match stranger {
             Stranger::Refused(problem) => (Code::FailedPrecondition, problem),
-            Stranger::NotYet(problem) => return Status::not_found(problem),
             Stranger::Impostor(problem) => (Code::AlreadyExists, problem),
             Stranger::Doubts(node, problem) => {
                 if self.roster().is_doubted_by(node) {
