@@ -8,6 +8,7 @@ use quorate_core::outcome::{Fatal, Outcome};
 use quorate_core::replica::{Committed, Refusal, Staged};
 use tokio::sync::{oneshot, watch};
 
+use crate::integrity::Integrity;
 use crate::node::States;
 
 /// What a caller is told of its command. A waiter dropped unsent means: unknown.
@@ -35,7 +36,7 @@ pub type Waiter = oneshot::Sender<Answer>;
 /// was answered can read what it wrote.
 pub fn run<P: Program>(
     mut machine: Machine<P>,
-    states: &States,
+    (states, integrity): (&States, &Integrity),
     work: &Receiver<Work>,
     applied: &watch::Sender<u64>,
 ) -> Result<(), Fatal> {
@@ -46,13 +47,21 @@ pub fn run<P: Program>(
             Work::Install(staged) => {
                 states.install(staged.state)?;
                 let id = machine.state_replaced();
+                integrity.replaced(id, machine.digest(), states.folder());
                 tracing::info!(%id, "a snapshot is in place");
                 applied.send_replace(id.index);
                 continue;
             }
         };
         let decided = machine.apply(id, payload)?;
+        integrity.applied(id, machine.digest(), machine.take_changes());
         applied.send_replace(id.index);
+        if integrity.is_quarantined() {
+            // What it decides is not to be told: for the callers, the outcome is unknown.
+            drop(waiters);
+            machine.prepare()?;
+            continue;
+        }
         // Other replicas have no waiters; they dropped nothing.
         for (waiter, (first, outcome)) in waiters.into_iter().zip(decided) {
             // A caller that went away does not need its answer.

@@ -50,6 +50,9 @@ pub enum Request {
     SnapshotUnderWay(u64),
     /// It has arrived, or has not.
     SnapshotSent(u64, bool),
+    /// This node's state is not to be trusted: another member should lead, and this one have
+    /// another state.
+    Resync,
 }
 
 /// What comes in. When `intake` closes, the thread drains and ends; the others may close earlier.
@@ -213,6 +216,7 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
             Request::SnapshotSent(number, is_ok) => {
                 self.replica.handle(Event::SnapshotSent { number, is_ok });
             }
+            Request::Resync => self.replica.resync(),
         }
     }
 

@@ -15,9 +15,10 @@
 //! a disk that hangs.
 //!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
-//! [`roster`] is who the others are; [`operator`] is what an operator asks for, and [`report`] what
-//! a node says of itself; [`clock`] is what leases go by; [`local`] is a cluster in one process;
-//! [`cli`] is the command line. What is decided rather than done is in `quorate-core`.
+//! [`roster`] is who the others are; [`operator`] is what an operator asks for, and [`report`]
+//! what a node says of itself; [`integrity`] compares its state with other nodes'; [`clock`] is
+//! what leases go by; [`local`] is a cluster in one process; [`cli`] is the command line. What is
+//! decided rather than done is in `quorate-core`.
 
 pub mod admission;
 pub mod apply;
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod clock;
 pub mod consensus;
 pub mod identity;
+pub mod integrity;
 pub mod local;
 pub mod node;
 pub mod operator;

@@ -35,8 +35,10 @@ use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
 use crate::apply::{self, Waiter};
+use crate::batcher::Batches;
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
 use crate::identity::{Birth, Claim, GROUP, Identity};
+use crate::integrity::Integrity;
 use crate::peers::{self, Reports};
 use crate::queue;
 use crate::report::Progress;
@@ -140,7 +142,7 @@ impl Node {
     pub fn start(config: NodeConfig) -> anyhow::Result<Self> {
         let node = config.identity.node;
         let client_address = config.clients.local_addr()?;
-        let Stores { own, log, state, recovered, claim } = Stores::open(&config)?;
+        let Stores { own, log, state, recovered, places, meta, claim } = Stores::open(&config)?;
         let runtime = runtime(node)?;
         let in_runtime = runtime.enter();
         let [listener, peer_listener] = tasks::into_tokio([config.clients, config.peers])?;
@@ -169,6 +171,8 @@ impl Node {
         let (members_sender, members) = watch::channel(Arc::new(replica.members()));
         let roster = Roster::new(config.identity, own, config.addresses, members.clone())?;
         let roster = Arc::new(roster);
+        let integrity = Integrity::new(Arc::clone(&roster.identity), &meta, places)?;
+        let integrity = Arc::new(integrity);
         let requests = requests_sender.clone();
         let reports = Reports { requests, expelled: failed.clone() };
         let (directory, links) = peers::connect(&roster, reports)?;
@@ -180,10 +184,13 @@ impl Node {
             serving: is_serving.clone(),
             stalled: stalled.clone(),
             admission: Admission::default(),
+            integrity: Arc::clone(&integrity),
         };
+        let reached = (Arc::clone(&directory), status.clone(), requests_sender.clone());
+        tasks::spawn_exchange(&integrity, reached, tick, is_serving.clone());
 
-        let batches = crate::batcher::start(config.batcher, proposals);
-        let intake = batches.intake;
+        let Batches { intake, task: batcher, stats: batcher_stats } =
+            crate::batcher::start(config.batcher, proposals);
         let (requests, applied_seen) = (inbox_of_requests, applied.clone());
         let inputs = Inputs { intake, inbox, reads, requests, applied: applied_seen, durable };
         let (outbound, contacts) = (Arc::clone(&directory), Arc::clone(&roster));
@@ -205,9 +212,9 @@ impl Node {
         })?;
         let store = Arc::clone(&state) as Arc<dyn StateStore>;
         let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&store))?;
-        let states = Arc::clone(&state);
+        let (states, watched) = (Arc::clone(&state), Arc::clone(&integrity));
         let apply = tasks::stage(format!("node-{node}-apply"), failed.clone(), move || {
-            apply::run(machine, &states, &committed, &applied_sender)
+            apply::run(machine, (&states, &watched), &committed, &applied_sender)
         })?;
         let states = Arc::clone(&state);
         let flusher = tasks::stage(format!("node-{node}-flush"), failed, move || {
@@ -221,7 +228,12 @@ impl Node {
             state: Arc::clone(&state),
             client_address,
             submitter,
-            progress: Progress { status: status.clone(), applied, stalled },
+            progress: Progress {
+                status: status.clone(),
+                applied,
+                stalled,
+                integrity: Arc::clone(&integrity),
+            },
             members,
             inbox: inbox_sender,
             reads: reads_sender,
@@ -231,7 +243,14 @@ impl Node {
         };
         peers::spawn_sender(&directory, store, &services.requests, &status, transfers);
         let Services { plugin, admin, peers } = services.into_services();
-        let clients = Clients { listener, module, plugin, admin, status: status.clone() };
+        let clients = Clients {
+            listener,
+            module,
+            plugin,
+            admin,
+            status: status.clone(),
+            quarantine: integrity.changes(),
+        };
         let clients = tasks::spawn_clients(clients, is_serving);
         let peers = tasks::spawn_peers(peer_listener, peers, links, peers_are_serving);
         tasks::spawn_membership(roster, directory, status.clone(), expelled);
@@ -239,7 +258,7 @@ impl Node {
         let stages = Some(Stages {
             clients: Some(Serving { open: serving, task: clients }),
             submit,
-            batcher: batches.task,
+            batcher,
             raft,
             apply,
             flusher,
@@ -247,7 +266,6 @@ impl Node {
             peers,
             runtime,
         });
-        let batcher_stats = batches.stats;
         Ok(Self { client_address, status, batcher_stats, failure, stages, _claim: claim })
     }
 

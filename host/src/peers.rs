@@ -21,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_core::batch::Command;
 use quorate_core::id::{LogId, NodeId, RaftId};
+use quorate_core::integrity::{Point, Report};
 use quorate_core::limits;
 use quorate_core::replica::{Status, Transfer};
 use quorate_core::state::StateStore;
@@ -228,6 +229,15 @@ impl Directory {
         }
     }
 
+    /// Tells a node of this one's state; returns what it has.
+    pub async fn compare(&self, to: NodeId, report: Report) -> Option<Report> {
+        let channel = self.channel(to)?;
+        let request = state_report(self.roster.hello(to), report);
+        // One that cannot be reached has no opinion; the links complain.
+        let answer = client(channel).compare(request).await.ok()?;
+        Some(report_of(answer.into_inner()))
+    }
+
     /// Asks a node to admit this one as the member that it is; true when it is what it is to be.
     pub async fn join(&self, to: NodeId) -> bool {
         let Some(channel) = self.channel(to) else { return false };
@@ -243,6 +253,27 @@ impl Directory {
                 false
             }
         }
+    }
+}
+
+fn state_report(hello: v1::Hello, report: Report) -> v1::StateReport {
+    v1::StateReport {
+        hello: Some(hello),
+        last: report.last,
+        digests: report.digests,
+        echo_index: report.echo.map(|point| point.index),
+        echo_digest: report.echo.map_or(0, |point| point.digest),
+        is_quarantined: report.is_quarantined,
+    }
+}
+
+fn report_of(report: v1::StateReport) -> Report {
+    let digest = report.echo_digest;
+    Report {
+        last: report.last,
+        digests: report.digests,
+        echo: report.echo_index.map(|index| Point { index, digest }),
+        is_quarantined: report.is_quarantined,
     }
 }
 

@@ -10,6 +10,7 @@ use quorate_proto::v1;
 use tokio::sync::watch;
 
 use crate::consensus::leader_of;
+use crate::integrity::Integrity;
 use crate::roster::Roster;
 
 /// This version, as a status says it.
@@ -24,6 +25,18 @@ pub struct Progress {
     pub applied: watch::Receiver<u64>,
     /// Whether consensus is stuck.
     pub stalled: watch::Receiver<bool>,
+    /// Whether the state is sound.
+    pub integrity: Arc<Integrity>,
+}
+
+impl Progress {
+    fn health(&self) -> String {
+        match self.integrity.quarantine() {
+            Some(why) => format!("quarantined: {why}"),
+            None if *self.stalled.borrow() => "its disk does not answer".to_owned(),
+            None => "ok".to_owned(),
+        }
+    }
 }
 
 /// Reports on this node.
@@ -42,7 +55,6 @@ impl Reporter {
     pub fn own(&self) -> v1::NodeStatus {
         let status = *self.progress.status.borrow();
         let applied = *self.progress.applied.borrow();
-        let is_stalled = *self.progress.stalled.borrow();
         let leader = leader_of(&status);
         let member = self.roster.member;
         v1::NodeStatus {
@@ -52,7 +64,7 @@ impl Reporter {
             applied,
             last: status.last,
             log_first: 1,
-            health: if is_stalled { "its disk does not answer" } else { "ok" }.to_owned(),
+            health: self.progress.health(),
             version: VERSION.to_owned(),
             store: self.roster.store.to_string(),
             client_address: self.client_address.to_string(),

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::apply::{Answer, Waiter};
 use crate::consensus::leader_of;
+use crate::integrity::Integrity;
 use crate::peers::{Directory, Forwarded};
 use crate::rpc::status;
 use crate::watchdog;
@@ -90,6 +91,8 @@ pub struct Submitter {
     pub stalled: watch::Receiver<bool>,
     /// Room for calls.
     pub admission: Admission,
+    /// Whether outcomes may be told here.
+    pub integrity: Arc<Integrity>,
 }
 
 /// One try.
@@ -177,6 +180,10 @@ impl Submitter {
     }
 
     async fn try_here(&self, command: Command, deadline: Instant) -> Try {
+        if self.integrity.is_quarantined() {
+            // It is about to hand leadership over.
+            return Try::Again(Undecided::NoLeader);
+        }
         let (waiter, answer) = oneshot::channel();
         let Some(submit) = self.submit.upgrade() else { return Try::Failed(Undecided::Stopping) };
         let patience = Instant::now() + Duration::from_millis(limits::SUBMIT_WAIT_MS_MAX);

@@ -96,6 +96,16 @@ crate::named! {
         InstallApart = "install-apart",
         /// A snapshot that takes back what was acknowledged is installed.
         SnapshotTakesBack = "snapshot-takes-back",
+        /// The digest of a replica leaves out what commands decided.
+        DigestWithoutOutcomes = "digest-without-outcomes",
+        /// The digest of a replica leaves out what entries wrote.
+        DigestWithoutWrites = "digest-without-writes",
+        /// Digests are compared wherever two nodes happen to be.
+        ComparedApart = "compared-apart",
+        /// The evidence of a divergence names another entry.
+        EvidenceMisplaced = "evidence-misplaced",
+        /// A node whose state is in quarantine goes on serving.
+        QuarantineIgnored = "quarantine-ignored",
     }
 }
 

@@ -11,6 +11,7 @@
 //! 5. [`machine`], [`run`]: apply, with roll back of each command; [`state`]: what they change
 //! 6. [`session`]: what makes a command that is sent again harmless
 //! 7. [`outcome`]: what a command decided
+//! 8. [`integrity`]: whether this replica has decided what the others have
 //!
 //! And [`canary`]: bugs to plant, to see whether they are found; [`named!`]: what reports list.
 //!
@@ -30,6 +31,7 @@ pub mod batch;
 pub mod batcher;
 pub mod canary;
 pub mod id;
+pub mod integrity;
 pub mod limits;
 pub mod log;
 pub mod machine;

@@ -118,6 +118,20 @@ pub const QUERY_MS_MAX: u64 = 2_000;
 /// Queries that run at the same time on one node; further ones wait.
 pub const QUERIES_RUNNING_MAX: usize = 32;
 
+/// Digests of the latest entries that a node keeps, to compare with others that are behind.
+pub const DIGESTS_KEPT_MAX: usize = 16_384;
+/// Of these, so many are told to others at a time: more than are applied in a tick, so that a
+/// divergence can be traced to its entry.
+pub const REPORT_DIGESTS_MAX: usize = 256;
+/// What the latest entries have changed, kept for evidence.
+pub const TRAIL_BYTES_MAX: usize = 4 * MIB;
+/// The same, in entries.
+pub const TRAIL_ENTRIES_MAX: usize = 1024;
+/// Ticks after which a node's report on its state is too old to count.
+pub const REPORT_STALE_TICKS: u32 = 10;
+/// Ticks that a node waits to hear from others, when as many have another state as have its own.
+pub const TIE_TICKS: u32 = 4;
+
 /// Times that a command is handed on from node to node in search of the leader.
 pub const FORWARD_HOPS_MAX: u32 = 3;
 /// Voters of one group.
@@ -154,6 +168,11 @@ const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMAND_WRITE_BYTES_MAX
 const _: () = assert!(VALUE_BYTES_MAX < REPLY_BYTES_MAX && VALUE_BYTES_MAX < REQUEST_BYTES_MAX);
 /// What is kept for slow followers must be more than what is on its way to them.
 const _: () = assert!(LOG_BYTES_MAX / 4 >= UNCOMMITTED_BYTES_MAX as u64);
+/// What is told must be known.
+const _: () = assert!(REPORT_DIGESTS_MAX <= DIGESTS_KEPT_MAX);
+/// A wrong state is in quarantine within ten ticks, which are a second: a report has to come,
+/// perhaps a second one, and then there is the wait.
+const _: () = assert!(TIE_TICKS + 4 <= REPORT_STALE_TICKS && REPORT_STALE_TICKS <= 10);
 /// A lost heartbeat must not start an election.
 const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS);
 /// Every record must fit a chunk: a pair of a plugin, or a reply that a session keeps.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::batch::{self, Command, Payload};
 use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
+use crate::integrity::digest;
 use crate::outcome::{Fatal, Outcome};
 use crate::run::{Place, Run};
 use crate::session::table::{Admission, SessionLimits, Table};
@@ -35,6 +36,8 @@ pub struct Machine<P> {
     meta: Meta,
     /// As of `meta`, like all that is in the state.
     sessions: Table,
+    /// What the last entry has changed.
+    changes: Changes,
 }
 
 impl<P: Program> Machine<P> {
@@ -53,7 +56,8 @@ impl<P: Program> Machine<P> {
     ) -> Result<Self, Fatal> {
         let view = state.snapshot();
         let sessions = Table::load(&*view, limits)?;
-        Ok(Self { group, program, state, meta: view.meta().clone(), sessions })
+        let changes = Changes::default();
+        Ok(Self { group, program, state, meta: view.meta().clone(), sessions, changes })
     }
 
     /// The last entry applied.
@@ -68,6 +72,16 @@ impl<P: Program> Machine<P> {
         assert!(meta.applied >= self.meta.applied, "a snapshot of a state that is behind");
         self.meta = meta;
         self.meta.applied
+    }
+
+    /// The digest of all that was applied.
+    pub fn digest(&self) -> u64 {
+        self.meta.digest
+    }
+
+    /// What the last entry has changed; once.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
     }
 
     /// Applies the next entry; returns an outcome for each of its commands, in their order, and
@@ -97,6 +111,8 @@ impl<P: Program> Machine<P> {
         if canary::is_planted(Canary::AppliedApart) {
             self.state.commit(changes.clone(), self.meta.clone())?;
         }
+        meta.digest = digest::chain(&meta, &decided, &changes);
+        self.changes.clone_from(&changes);
         self.state.commit(changes, meta.clone())?;
         self.meta = meta;
         Ok(decided)

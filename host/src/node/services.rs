@@ -64,7 +64,8 @@ impl Ends {
             stalled: progress.stalled.clone(),
         };
         let store = Arc::clone(&state) as Arc<dyn StateStore>;
-        let queries = Queries::new(latest, store, Arc::clone(&module));
+        let integrity = Arc::clone(&submitter.integrity);
+        let queries = Queries::new(latest, store, Arc::clone(&module), integrity);
         let backups = Backups::new(Arc::clone(&roster.identity), queries.clone());
         let reporter = Reporter { roster, client_address, progress };
         let (submits, operates, reports) = (submitter.clone(), operator.clone(), reporter.clone());

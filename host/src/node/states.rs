@@ -95,6 +95,12 @@ impl States {
         Arc::clone(&self.current.read().expect("no holder of this lock panics"))
     }
 
+    /// Where the state in use is, if on disk.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let number = self.numbered().current;
+        self.folder.as_ref().map(|folder| folder_of(folder, number))
+    }
+
     /// Begins another state, under a number of its own.
     pub fn begin(&self) -> Result<(u64, Builder), Fatal> {
         let number = {

@@ -8,11 +8,12 @@ use quorate_core::id::RaftId;
 use quorate_core::log::{LogStore, MemoryLog};
 use quorate_core::members::StoreId;
 use quorate_core::replica::Recovered;
-use quorate_core::state::StateStore as _;
+use quorate_core::state::{Meta, StateStore as _};
 
 use super::NodeConfig;
 use super::states::States;
 use crate::identity::{self, Claim, GROUP, LogKind};
+use crate::integrity::Places;
 use crate::rocks::RocksLog;
 use crate::roster::Own;
 
@@ -32,6 +33,10 @@ pub(super) struct Stores {
     pub(super) log: Box<dyn LogStore>,
     pub(super) state: Arc<States>,
     pub(super) recovered: Recovered,
+    /// Where a quarantine of the state is remembered.
+    pub(super) places: Option<Places>,
+    /// What the state knows of itself.
+    pub(super) meta: Meta,
     /// On the folder where they are.
     pub(super) claim: Option<Claim>,
 }
@@ -75,7 +80,13 @@ impl Stores {
         };
         let state = Arc::new(state);
         let meta = state.snapshot().meta().clone();
-        let recovered = Recovered { applied: meta.applied, conf: meta.conf };
-        Ok(Self { own, log, state, recovered, claim })
+        let recovered = Recovered { applied: meta.applied, conf: meta.conf.clone() };
+        let places = match storage {
+            Storage::Folder(data, LogKind::RocksDb) => {
+                state.folder().map(|state| Places { data: data.clone(), state })
+            }
+            Storage::Volatile | Storage::Folder(..) => None,
+        };
+        Ok(Self { own, log, state, recovered, places, meta, claim })
     }
 }

@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Failure;
 use super::States;
 use crate::consensus::Outputs;
+use crate::integrity::{Exchange, Integrity, Reached};
 use crate::peers::{self, Directory, PeerService};
 use crate::roster::Roster;
 use crate::rpc::server::{self, Clients};
@@ -88,6 +89,17 @@ pub(super) fn spawn_peers(
             tracing::error!("serving peers: {error}");
         }
     })
+}
+
+/// The comparison with other nodes; ends when `is_serving` closes.
+pub(super) fn spawn_exchange(
+    integrity: &Arc<Integrity>,
+    reached: Reached,
+    tick: Duration,
+    is_serving: watch::Receiver<()>,
+) {
+    let exchange = Exchange::new(Arc::clone(integrity), reached, tick);
+    tokio::spawn(exchange.run(closed(is_serving)));
 }
 
 /// Bound sockets for the runtime that this is called in.

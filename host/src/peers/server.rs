@@ -204,6 +204,16 @@ impl Peer for PeerService {
         Ok(Response::new(v1::SubmitReply { result: Some(reply_of(result)) }))
     }
 
+    async fn compare(
+        &self,
+        request: Request<v1::StateReport>,
+    ) -> Result<Response<v1::StateReport>, Status> {
+        let request = request.into_inner();
+        let from = self.check(request.hello.as_ref())?.node();
+        let answer = self.submitter.integrity.exchange(from, &super::report_of(request));
+        Ok(Response::new(super::state_report(self.roster().hello(from), answer)))
+    }
+
     async fn join(
         &self,
         request: Request<v1::JoinRequest>,

@@ -19,6 +19,7 @@ use super::status;
 use crate::clock;
 use crate::consensus::Reader;
 use crate::identity::GROUP;
+use crate::integrity::Integrity;
 use crate::submit::COMMAND_WAIT_MAX;
 use crate::wasm::Module;
 use crate::watchdog;
@@ -34,6 +35,7 @@ pub struct Queries {
     latest: Latest,
     state: Arc<dyn StateStore>,
     module: Arc<Module>,
+    integrity: Arc<Integrity>,
 }
 
 /// How a node gets to know the latest state.
@@ -51,8 +53,13 @@ pub struct Latest {
 
 impl Queries {
     /// Queries of `state` by `module`.
-    pub fn new(latest: Latest, state: Arc<dyn StateStore>, module: Arc<Module>) -> Self {
-        Self { latest, state, module }
+    pub fn new(
+        latest: Latest,
+        state: Arc<dyn StateStore>,
+        module: Arc<Module>,
+        integrity: Arc<Integrity>,
+    ) -> Self {
+        Self { latest, state, module, integrity }
     }
 
     /// Runs a query; returns the place in the log whose state it saw, and what it found.
@@ -61,6 +68,7 @@ impl Queries {
         query: Command,
         consistency: Consistency,
     ) -> Result<(LogId, Outcome), Status> {
+        self.check_sound()?;
         match consistency {
             Consistency::Linearizable => self.latest.by_read_index().await?,
             Consistency::Lease => self.latest.by_lease().await?,
@@ -72,6 +80,7 @@ impl Queries {
     /// The state, with all that was committed when this was called.
     pub async fn latest(&self) -> Result<Arc<dyn StateView>, Status> {
         self.latest.by_read_index().await?;
+        self.check_sound()?;
         Ok(self.state.snapshot())
     }
 
@@ -85,10 +94,24 @@ impl Queries {
             drop(permit);
             outcome.map(|outcome| (seen, outcome))
         });
-        run.await.map_err(stopping)?.map_err(|fatal| {
+        let run = run.await.map_err(stopping)?;
+        if let Err(fatal) = &run {
             tracing::error!("a query met a fault of this node: {fatal}");
-            Status::internal("this node could not run the query; its log says why")
-        })
+            self.integrity.damaged(fatal);
+        }
+        // Also when it was found out only now.
+        self.check_sound()?;
+        run.map_err(|_| Status::internal("this node could not run the query; its log says why"))
+    }
+
+    fn check_sound(&self) -> Result<(), Status> {
+        if !self.integrity.is_quarantined() {
+            return Ok(());
+        }
+        Err(Status::unavailable(
+            "this node's state is in quarantine, since it is not what the other nodes have; ask \
+             another node",
+        ))
     }
 }
 

@@ -15,6 +15,7 @@ use tonic_health::server::HealthReporter;
 
 use super::admin::AdminService;
 use super::service::PluginService;
+use crate::integrity::Quarantine;
 use crate::wasm::Module;
 
 /// Streams of one connection: hyper would allow 200, tonic no limit at all.
@@ -37,11 +38,13 @@ pub struct Clients {
     pub admin: AdminService,
     /// Who leads.
     pub status: watch::Receiver<Status>,
+    /// Whether the state is in quarantine.
+    pub quarantine: watch::Receiver<Quarantine>,
 }
 
 /// Serves clients until `stop` resolves, and then what they have already asked.
 pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Clients { listener, module, plugin, admin, status } = clients;
+    let Clients { listener, module, plugin, admin, status, quarantine } = clients;
     let (health, health_service) = tonic_health::server::health_reporter();
     let services: Vec<String> = module.manifest().service_names().map(str::to_owned).collect();
     let mut routes = Routes::builder();
@@ -67,18 +70,19 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop);
     tokio::select! {
         served = serve => served.context("serving clients"),
-        never = report_health(health, services, status) => never,
+        never = report_health(health, services, (status, quarantine)) => never,
     }
 }
 
-/// A service is healthy while there is a leader to decide its commands.
+/// A service is healthy while there is a leader to decide its commands, and a state to answer from.
 async fn report_health(
     health: HealthReporter,
     services: Vec<String>,
-    mut status: watch::Receiver<Status>,
+    (mut status, mut quarantine): (watch::Receiver<Status>, watch::Receiver<Quarantine>),
 ) -> anyhow::Result<()> {
     loop {
-        let serves = status.borrow_and_update().leader.is_some();
+        let has_leader = status.borrow_and_update().leader.is_some();
+        let serves = has_leader && quarantine.borrow_and_update().is_none();
         let health_status = if serves {
             tonic_health::ServingStatus::Serving
         } else {
@@ -87,7 +91,11 @@ async fn report_health(
         for service in services.iter().map(String::as_str).chain([""]) {
             health.set_service_status(service, health_status).await;
         }
-        if status.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = status.changed() => changed,
+            changed = quarantine.changed() => changed,
+        };
+        if changed.is_err() {
             // Consensus has ended; the server ends by its own signal.
             std::future::pending::<()>().await;
         }

@@ -9,7 +9,8 @@
 //! 6. `finish`: healing, and what must then come to pass
 //! 7. `snapshots`: how a state gets from node to node, and into its place
 //! 8. `hand`: the same by hand, for stories
-//! 9. `conduct`: what each stage must keep to; `leases`: reads without a read index
+//! 9. `conduct`: what each stage must keep to; `leases`: reads without a read index; `integrity`:
+//!    replicas that become others
 
 mod apply;
 mod clients;
@@ -18,12 +19,14 @@ mod describe;
 mod faults;
 mod finish;
 mod hand;
+mod integrity;
 mod leases;
 mod life;
 mod members;
 mod process;
 mod round;
 mod snapshots;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,11 +43,13 @@ use crate::fault::{Kind, Ledger, Unsynced};
 use crate::net::Net;
 use crate::oracle::{Checked, Oracle, Violation};
 use crate::plan::{Plan, stream};
+use crate::program::Armed;
 use crate::state::SimState;
 use crate::tally::{self, Tally};
 use crate::time::{MS, Time};
 use crate::trace::Trace;
 
+use integrity::Diverged;
 pub(crate) use leases::lease;
 use members::Operation;
 use process::{Decision, Effect, Packet, Process, Query};
@@ -95,6 +100,10 @@ enum Event {
     GiveUp(u64),
     /// A read that keeps the leader's lease alive.
     Browse,
+    /// A process in that life ends, and starts with what it has.
+    Restart(u32, u32),
+    /// A node that is in quarantine is given a sound state.
+    Repair(u32),
 }
 
 /// What a node told whoever waited for a command there.
@@ -153,6 +162,12 @@ struct Node {
     is_wiped: bool,
     /// It came later, or again, and need not know everybody.
     is_new: bool,
+    /// What will be wrong with the next thing that it decides.
+    flip: Armed,
+    /// Its state is not what it should be.
+    diverged: Option<Diverged>,
+    /// Its state is marked on disk: it is in quarantine.
+    is_marked: bool,
     rng: fastrand::Rng,
 }
 
@@ -338,48 +353,16 @@ impl Cluster {
             Event::Rush(node, until) => self.rush(node, until),
             Event::GiveUp(call) => self.give_up(call),
             Event::Browse => self.browse(),
-        }
-    }
-
-    /// Sends a packet, as far as the network lets it.
-    fn transmit(&mut self, from: u32, to: u32, packet: Packet) {
-        use crate::net::Fate;
-        match self.net.fate(self.now, from, to) {
-            Fate::Cut => self.not_delivered(from, &packet),
-            Fate::Lost => self.ledger.fire(Kind::Loss, 0),
-            Fate::Held => self.held.push((from, to, packet)),
-            Fate::Arrives(arrival) => {
-                if arrival.is_reordered {
-                    self.ledger.fire(Kind::Reorder, 0);
-                }
-                if arrival.is_delayed {
-                    self.ledger.fire(Kind::Delay, 0);
-                }
-                if let Some(again_at) = arrival.again_at
-                    && !matches!(packet, Packet::Forward(..) | Packet::Answer(..))
-                {
-                    self.ledger.fire(Kind::Duplicate, 0);
-                    let again = Event::Arrive(from, to, Box::new(packet.clone()));
-                    self.schedule(again_at, again);
-                }
-                self.schedule(arrival.at, Event::Arrive(from, to, Box::new(packet)));
-            }
-        }
-    }
-
-    /// Sometimes a sender notices, as when a connection is refused.
-    fn not_delivered(&mut self, from: u32, packet: &Packet) {
-        let Packet::Raft(member, ..) = packet else { return };
-        let notices = self.rng.u32(0..4) == 0;
-        if let Some(process) = &mut self.node(from).process
-            && notices
-        {
-            process.unreachable.push(*member);
+            Event::Restart(node, life) => self.restart(node, life),
+            Event::Repair(node) => self.repair(node),
         }
     }
 
     fn arrive(&mut self, from: u32, to: u32, packet: Packet) -> Checked {
         let now = self.now;
+        if let Packet::Report(from, report, is_answer) = &packet {
+            return self.hear_state(to, (*from, report, *is_answer));
+        }
         if let Packet::Raft(_, _, hello) | Packet::Hello(hello) = &packet {
             let hello = *hello;
             if self.node(to).process.is_none() || !self.listens(to, hello)? {
@@ -396,6 +379,7 @@ impl Cluster {
             Packet::Answer(call, ..) => format!("from {from}: the answer to call {call}"),
             Packet::Admit(member) => format!("from {from}: member {member} asks to be admitted"),
             Packet::Snapshot(part) => format!("from {from}: {part}"),
+            Packet::Report(..) => String::new(),
         };
         let digest = match &packet {
             Packet::Raft(_, message, _) => crc32c::crc32c(message).into(),
@@ -403,6 +387,7 @@ impl Cluster {
             Packet::Forward(call, ..) | Packet::Answer(call, ..) => *call,
             Packet::Admit(member) => member.get(),
             Packet::Snapshot(part) => part.stream.number,
+            Packet::Report(..) => 0,
         };
         self.trace.note((now, to), "hears", [from.into(), digest], text);
         let Some(process) = &mut self.node(to).process else { return Ok(()) };
@@ -483,6 +468,9 @@ impl Node {
             known: Acquaintances::default(),
             is_wiped: false,
             is_new: number > plan.founders,
+            flip: Armed::default(),
+            diverged: None,
+            is_marked: false,
             rng: rng("node"),
         }
     }

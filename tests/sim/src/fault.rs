@@ -128,6 +128,10 @@ pub enum Fault {
     Transfer(Target),
     /// A node's data are gone, and it comes back under its old name.
     Wipe(Target),
+    /// A bit of a value that a replica writes flips.
+    FlipWrite(Target, u32),
+    /// A bit of a reply that a replica gives flips.
+    FlipOutcome(Target, u32),
 }
 
 impl Fault {
@@ -188,6 +192,8 @@ impl fmt::Display for Fault {
                 write!(f, "{target} crashes at step {step} with a snapshot")
             }
             Self::Resync(target) => write!(f, "{target} asks for a snapshot"),
+            Self::FlipWrite(target, bit) => write!(f, "{target} writes bit {bit} wrong"),
+            Self::FlipOutcome(target, bit) => write!(f, "{target} replies bit {bit} wrong"),
         }
     }
 }
@@ -275,6 +281,9 @@ quorate_core::named! {
         CrashInChange = "crash in a joint configuration",
         Wiped = "node wiped",
         WipedRefused = "wiped node refused",
+        FlipWrite = "bit flipped in a write",
+        FlipOutcome = "bit flipped in a reply",
+        Quarantine = "state in quarantine",
     }
 }
 

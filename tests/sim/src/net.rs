@@ -50,6 +50,7 @@ pub struct Net {
     nodes: u32,
     links: Vec<Link>,
     rng: fastrand::Rng,
+    rng_apart: fastrand::Rng,
     loss_percent: u32,
     duplicate_percent: u32,
     reorder_us: Time,
@@ -63,6 +64,7 @@ impl Net {
         Self {
             nodes,
             links,
+            rng_apart: fastrand::Rng::with_seed(rng.clone().u64(..)),
             rng,
             loss_percent: 0,
             duplicate_percent: 0,
@@ -121,6 +123,16 @@ impl Net {
         }
         (self.loss_percent, self.duplicate_percent) = (0, 0);
         (self.reorder_us, self.delay_us) = (0, 0);
+    }
+
+    /// The same for a message that travels beside the streams: what happens to it moves no other.
+    pub fn fate_apart(&mut self, now: Time, from: u32, to: u32) -> Fate {
+        let last = self.link(from, to).last;
+        std::mem::swap(&mut self.rng, &mut self.rng_apart);
+        let fate = self.fate(now, from, to);
+        std::mem::swap(&mut self.rng, &mut self.rng_apart);
+        self.link(from, to).last = last;
+        fate
     }
 
     /// Decides what happens to a message that leaves now.

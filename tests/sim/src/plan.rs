@@ -23,6 +23,8 @@ const GENTLE_ONE_IN: u64 = 12;
 const LEASES_ONE_IN: u32 = 3;
 /// A sync that takes so long has hung.
 pub(crate) const HANG: Time = 5 * SECOND;
+/// Of so many seeds, one has replicas whose bits flip, and nothing else.
+const FLIPPED_ONE_IN: u64 = 12;
 /// Of so many seeds, one keeps its log in memory.
 const MEMORY_ONE_IN: u32 = 5;
 
@@ -108,12 +110,20 @@ impl Plan {
             episodes: Vec::new(),
         };
         plan.is_gentle = is_gentle && !is_volatile;
+        let is_flipped = nodes > 2 && !is_volatile && !is_wasm && seed % FLIPPED_ONE_IN == 7;
         plan.episodes = if plan.is_gentle {
             gentle_episodes(&mut rng, lasts)
+        } else if is_flipped {
+            // Nobody gets a snapshot but who asks for one: a leader's may be wrong.
+            plan.bounds.log_entries_max = Bounds::default().log_entries_max;
+            flips(&mut rng, nodes, lasts)
         } else {
             episodes(&mut rng, nodes, lasts)
         };
-        plan.draw_leases(stream(seed, "leases"));
+        // Their faults cut nodes off: two that are left cannot know which of them is right.
+        if !is_flipped {
+            plan.draw_leases(stream(seed, "leases"));
+        }
         plan
     }
 
@@ -279,6 +289,22 @@ fn gentle_episodes(rng: &mut fastrand::Rng, lasts: Time) -> Vec<Episode> {
         Episode { number, at, lasts: rng.u64(100 * MS..4 * SECOND), fault }
     };
     (1..).zip(begins).map(gentle).collect()
+}
+
+/// One replica at a time decides a bit wrong, from when a leader must have been elected; it is
+/// found out and repaired before the next.
+fn flips(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
+    const BEGIN: Time = 4 * SECOND;
+    const EVERY: Time = 4 * SECOND;
+    let begins = (BEGIN..lasts.saturating_sub(EVERY)).step_by(EVERY as usize);
+    let flip = |(number, at)| {
+        let (target, bit) = (target(rng, nodes), rng.u32(0..4_096));
+        let is_write = rng.bool();
+        let fault =
+            if is_write { Fault::FlipWrite(target, bit) } else { Fault::FlipOutcome(target, bit) };
+        Episode { number, at: at + rng.u64(0..SECOND), lasts: MS, fault }
+    };
+    (1..).zip(begins).map(flip).collect()
 }
 
 fn target(rng: &mut fastrand::Rng, nodes: u32) -> Target {

@@ -4,7 +4,7 @@
 //! that a program can do with its state, and each way a call can end.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use kv::compare::Target;
@@ -24,18 +24,87 @@ use quorate_history::Found;
 
 use crate::request::{self, End, Script, ScriptReply, Step, StepKind, StepReply};
 
+/// One wrong bit in what a replica decides, by a number that chooses which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flip {
+    /// None.
+    #[default]
+    None,
+    /// In a value that is written.
+    Write(u32),
+    /// In a reply.
+    Outcome(u32),
+}
+
+/// What will go wrong with the next call that it can go wrong with, and what has.
+#[derive(Clone, Debug, Default)]
+pub struct Armed(Arc<Mutex<(Flip, Option<Flip>)>>);
+
+impl Armed {
+    fn lock(&self) -> MutexGuard<'_, (Flip, Option<Flip>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What will go wrong.
+    pub fn get(&self) -> Flip {
+        self.lock().0
+    }
+
+    /// Decides what will.
+    pub fn set(&self, flip: Flip) {
+        self.lock().0 = flip;
+    }
+
+    /// What has gone wrong since this was asked last.
+    pub fn take_fired(&self) -> Option<Flip> {
+        self.lock().1.take()
+    }
+
+    /// Flips the bit, if this call has one.
+    fn strike(&self, run: &mut Run, outcome: Outcome) -> Outcome {
+        let mut armed = self.lock();
+        let struck = match (armed.0, outcome) {
+            (Flip::Write(bit), Ok(reply)) => {
+                let written = run.writes().iter().find_map(|(key, value)| {
+                    let value = value.as_ref().filter(|value| !value.is_empty())?;
+                    Some((key.clone(), flipped(value, bit)))
+                });
+                let is_struck = written.is_some_and(|(key, value)| run.put(key, value).is_ok());
+                (is_struck, Ok(reply))
+            }
+            (Flip::Outcome(bit), Ok(reply)) if !reply.is_empty() && !run.writes().is_empty() => {
+                (true, Ok(flipped(&reply, bit)))
+            }
+            (_, outcome) => (false, outcome),
+        };
+        if struck.0 {
+            armed.1 = Some(std::mem::take(&mut armed.0));
+        }
+        struck.1
+    }
+}
+
+fn flipped(bytes: &Bytes, bit: u32) -> Bytes {
+    let mut flipped = bytes.to_vec();
+    let at = bit as usize / 8 % flipped.len();
+    flipped[at] ^= 1 << (bit % 8);
+    flipped.into()
+}
+
 /// A machine's code.
 pub enum SimProgram {
     /// In this process.
-    Native,
+    Native(Armed),
     /// The plugin, in its sandbox.
     Wasm(Box<WasmProgram>),
 }
 
 impl SimProgram {
     /// The program of a node; `module` is the plugin's, if it is to be run.
-    pub fn new(module: Option<&Arc<Module>>) -> Self {
-        module.map_or(Self::Native, |module| Self::Wasm(Box::new(module.program())))
+    /// Of the native one, a bit flips when `armed` says so.
+    pub fn new(module: Option<&Arc<Module>>, armed: &Armed) -> Self {
+        let native = || Self::Native(armed.clone());
+        module.map_or_else(native, |module| Self::Wasm(Box::new(module.program())))
     }
 
     /// Answers a query.
@@ -51,9 +120,10 @@ impl SimProgram {
 impl Program for SimProgram {
     fn run(&mut self, mut run: Run) -> Result<Run, Fatal> {
         match self {
-            Self::Native => {
+            Self::Native(armed) => {
                 while let Some(call) = run.next_call() {
                     let outcome = native(&mut run, &call)?;
+                    let outcome = armed.strike(&mut run, outcome);
                     run.finish(outcome);
                 }
                 Ok(run)
@@ -64,7 +134,7 @@ impl Program for SimProgram {
 
     fn prepare(&mut self) -> Result<(), Fatal> {
         match self {
-            Self::Native => Ok(()),
+            Self::Native(_) => Ok(()),
             Self::Wasm(program) => program.prepare(),
         }
     }

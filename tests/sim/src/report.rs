@@ -23,6 +23,8 @@ pub struct Requirement {
     pub calls: u64,
     /// How often each kind of fault fired.
     pub fired: u64,
+    /// Bits that flipped in what a replica decided, each of which put it into quarantine.
+    pub divergences: u64,
     /// Within how long a canary is caught.
     pub canary: Duration,
 }
@@ -33,6 +35,7 @@ pub const FULL: Requirement = Requirement {
     hours: 20,
     calls: 1_000_000,
     fired: 100,
+    divergences: 200,
     canary: Duration::from_mins(1),
 };
 
@@ -73,6 +76,10 @@ pub fn shortfalls(
         at_least("seeds with equal traces", totals.seeds_twice * 20, requirement.seeds);
         at_least("canaries hunted", hunts.len() as u64, Canary::ALL.len() as u64);
         at_least("calls answered", totals.answered, requirement.calls / 2);
+        let flipped = [Kind::FlipWrite, Kind::FlipOutcome].map(|kind| totals.ledger.fired(kind));
+        let flipped = flipped.iter().sum();
+        at_least("divergences", flipped, requirement.divergences);
+        at_least("quarantines", totals.ledger.fired(Kind::Quarantine), flipped);
         at_least("seeds with the real module", totals.seeds_wasm, requirement.seeds / 25);
     }
     for kind in Kind::ALL {

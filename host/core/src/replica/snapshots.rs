@@ -58,6 +58,16 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         self.pin_election_timeout();
     }
 
+    /// The same, however often it is called: and a leader first has another member lead.
+    pub fn resync(&mut self) {
+        if self.raw.raft.state == StateRole::Leader {
+            self.hand_over();
+            self.pin_election_timeout();
+        } else if !self.snapshots.is_wanted {
+            self.request_snapshot();
+        }
+    }
+
     /// Whether a snapshot was asked for and has not come.
     pub fn wants_snapshot(&self) -> bool {
         self.snapshots.is_wanted

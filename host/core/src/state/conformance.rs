@@ -39,6 +39,7 @@ pub fn meta(index: u64) -> Meta {
         applied: LogId { term: 1, index },
         time_ms: index * 10,
         conf: Bytes::from(index.to_le_bytes().to_vec()),
+        digest: !index,
     }
 }
 

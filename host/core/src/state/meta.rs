@@ -18,6 +18,9 @@ pub struct Meta {
     pub time_ms: u64,
     /// The group's members as of `applied`, encoded by consensus; empty for the founders.
     pub conf: Bytes,
+    /// A digest of all that was decided up to `applied`, see
+    /// [`chain`](crate::integrity::digest::chain).
+    pub digest: u64,
 }
 
 const VERSION: u8 = 1;
@@ -28,6 +31,7 @@ mod tag {
     pub(super) const INDEX: u8 = 2;
     pub(super) const TIME_MS: u8 = 3;
     pub(super) const CONF: u8 = 4;
+    pub(super) const DIGEST: u8 = 16;
 }
 
 impl Meta {
@@ -39,6 +43,7 @@ impl Meta {
         put_number(&mut out, tag::INDEX, self.applied.index);
         put_number(&mut out, tag::TIME_MS, self.time_ms);
         put_bytes(&mut out, tag::CONF, &self.conf);
+        put_number(&mut out, tag::DIGEST, self.digest);
         out.freeze()
     }
 
@@ -61,6 +66,7 @@ impl Meta {
                 tag::INDEX => meta.applied.index = number(value)?,
                 tag::TIME_MS => meta.time_ms = number(value)?,
                 tag::CONF => meta.conf = Bytes::copy_from_slice(value),
+                tag::DIGEST => meta.digest = number(value)?,
                 _ => return None,
             }
         }
@@ -95,6 +101,7 @@ mod tests {
             applied: LogId { term: 7, index: u64::MAX },
             time_ms: 1 << 40,
             conf: Bytes::from_static(b"conf"),
+            digest: 9,
         }
     }
 
@@ -112,7 +119,7 @@ mod tests {
             (0..bytes.len()).filter_map(|len| Meta::decode(&bytes[..len])).collect();
         // A cut between two fields is a meta without the later ones: the record's checksum is what
         // finds that out.
-        assert_eq!(whole.len(), 4);
+        assert_eq!(whole.len(), 5);
         assert!(!whole.contains(&full()));
         assert_eq!(Meta::decode(&[2]), None, "another version");
         assert_eq!(Meta::decode(&[VERSION, 255, 1, 0, 0, 0, 9]), None, "an unknown field");

@@ -5,7 +5,7 @@ use quorate_core::replica::Committed;
 use quorate_core::run::Run;
 use quorate_core::state::StateStore as _;
 
-use super::process::{Decision, Query, Token, Told, Work};
+use super::process::{Decision, Query, Token, Work};
 use super::{Cluster, Event};
 use crate::fault::Kind;
 use crate::oracle::{Checked, Violation, digest_of, ensure};
@@ -47,12 +47,17 @@ impl Cluster {
         };
         let decided = process.machine.apply(id, payload).map_err(fatal)?;
         process.machine.prepare().map_err(fatal)?;
+        process.watch.applied(id, process.machine.digest(), process.machine.take_changes());
         let digest = digest_of(node.state.last_commit(), &decided);
+        let member = process.member;
+        self.look_at_flip(number, id.index);
         let is_complete = waiters.is_empty() || waiters.len() == decided.len();
         ensure(is_complete, "every waiter has its outcome", || {
             format!("entry {id}: {} waiters, {} outcomes", waiters.len(), decided.len())
         })?;
-        self.oracle.applied(process.member, id.index, digest)?;
+        if self.node(number).diverged.is_none() {
+            self.oracle.applied(member, id.index, digest)?;
+        }
         self.trace.note((self.now, number), "applies", [id.index, digest], || {
             format!("{id}, {} commands", decided.len())
         });
@@ -69,8 +74,8 @@ impl Cluster {
         if is_new {
             self.ledger.progress(number);
         }
-        for (waiter, (id, outcome)) in decision.answers {
-            self.answer(number, waiter, Told::Decided(id, outcome))?;
+        for (waiter, decided) in decision.answers {
+            self.serve(number, waiter, decided)?;
         }
         self.pump(number)
     }
@@ -100,12 +105,11 @@ impl Cluster {
     /// Runs a query on its view, and answers it.
     pub(super) fn query(&mut self, number: u32, query: Query) -> Checked {
         let Query { reader, view } = query;
-        let (call, origin) = reader.settle();
-        let request = self.calls[call as usize].request.clone();
+        let request = self.calls[reader.call() as usize].request.clone();
         let seen = view.meta().applied;
         let run = Run::query(view, super::life::GROUP, request.encode());
         let outcome = SimProgram::query(self.module.as_ref(), run)
             .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
-        self.told(number, call, origin, Told::Decided(seen, outcome))
+        self.serve(number, reader, (seen, outcome))
     }
 }

@@ -156,6 +156,10 @@ impl Cluster {
         if process.stopping.is_some() {
             return self.told(number, call, Origin::Client, Told::Refused("stopping"));
         }
+        if !request.is_command() && self.is_closed_to(number, call, Origin::Client)? {
+            return Ok(());
+        }
+        let Some(process) = &mut self.node(number).process else { return Ok(()) };
         if !request.is_command() {
             return self.take_read(number, call);
         }
@@ -181,6 +185,10 @@ impl Cluster {
         if process.submit.len() >= submit_max {
             return self.told(number, call, origin, Told::Refused("busy"));
         }
+        if self.is_closed_to(number, call, origin)? {
+            return Ok(());
+        }
+        let Some(process) = &mut self.node(number).process else { return Ok(()) };
         let waiter = Token::new(call, origin, &process.desk);
         process.submit.push_back(Proposal { command, waiter });
         Ok(())

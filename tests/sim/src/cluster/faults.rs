@@ -75,6 +75,8 @@ impl Cluster {
             Fault::Replace(target) => Fault::Replace(aim(target)?),
             Fault::Transfer(target) => Fault::Transfer(aim(target)?),
             Fault::Wipe(target) => Fault::Wipe(aim(target)?),
+            Fault::FlipWrite(target, bit) => Fault::FlipWrite(aim(target)?, bit),
+            Fault::FlipOutcome(target, bit) => Fault::FlipOutcome(aim(target)?, bit),
             other => other,
         })
     }
@@ -144,16 +146,25 @@ impl Cluster {
                 self.test_lease(fault, number, until)?;
             }
             Fault::DamagedChunks(percent) => self.damaged_percent = percent,
-            Fault::Resync(_) => {
-                self.resync(number)?;
-                return Ok(false);
-            }
             other => {
-                self.end_processes(other, until)?;
+                self.befall(other, until)?;
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Faults that are over at once.
+    fn befall(&mut self, fault: Fault, until: Time) -> Checked {
+        let number = node_of(fault);
+        match fault {
+            Fault::FlipWrite(..) | Fault::FlipOutcome(..) => {
+                self.arm_flip(number, fault);
+                Ok(())
+            }
+            Fault::Resync(_) => self.resync(number),
+            other => self.end_processes(other, until),
+        }
     }
 
     /// Faults that end processes. They start again by themselves.
@@ -271,16 +282,6 @@ impl Cluster {
         self.arrive(number, number, Packet::Raft(member, noise.into(), hello))?;
         let stranger = NodeId::new(self.plan.nodes + 5).map(|node| RaftId::new(node, 1));
         stranger.map_or(Ok(()), |stranger| self.arrive(number, number, Packet::Admit(stranger)))
-    }
-
-    /// A node wants its state anew, from the leader.
-    fn resync(&mut self, number: u32) -> Checked {
-        if let Some(process) = &mut self.node(number).process {
-            process.replica.request_snapshot();
-            process.wants_round = true;
-            self.ledger.fire(Kind::Resync, number);
-        }
-        self.pump(number)
     }
 
     fn crash_all(&mut self, unsynced: Unsynced, until: Time) -> Checked {
@@ -477,7 +478,9 @@ fn node_of(fault: Fault) -> u32 {
     | Fault::Shrink(target)
     | Fault::Replace(target)
     | Fault::Transfer(target)
-    | Fault::Wipe(target)) = fault
+    | Fault::Wipe(target)
+    | Fault::FlipWrite(target, _)
+    | Fault::FlipOutcome(target, _)) = fault
     else {
         return 0;
     };

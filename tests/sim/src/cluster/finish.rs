@@ -12,6 +12,7 @@ use crate::calls::Outcome;
 use crate::disk::{self, Ailment};
 use crate::fault::Unsynced;
 use crate::oracle::{Checked, Violation, ensure};
+use crate::program::Flip;
 use crate::request::Request;
 use crate::time::{MS, SECOND, Time};
 
@@ -83,6 +84,7 @@ impl Cluster {
             let node = self.node(number);
             (node.freezes, node.frozen_at, node.slow_apply_us) = (0, None, 0);
             (node.armed, node.crash_loop) = (None, 0);
+            node.flip.set(Flip::None);
             disk::lock(&node.disk).ailment = Ailment::default();
             if node.pauses > 0 {
                 node.pauses = 1;
@@ -206,6 +208,9 @@ impl Cluster {
         let Some(process) = &self.nodes[number as usize - 1].process else {
             return Some("is down".to_owned());
         };
+        if self.nodes[number as usize - 1].diverged.is_some() {
+            return Some("is not repaired".to_owned());
+        }
         let status = process.replica.status();
         if process.applied < last || status.committed < last {
             return Some(format!("applied {} of {last}: {status:?}", process.applied));

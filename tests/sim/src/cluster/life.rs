@@ -38,9 +38,10 @@ impl Cluster {
         let seed = self.plan.seed;
         let founders = self.founders();
         let (bounds, batcher, lease) = (self.plan.bounds, self.plan.batcher, self.plan.lease);
-        let program = SimProgram::new(self.module.as_ref());
+        let module = self.module.clone();
         let now = self.now;
         let node = self.node(number);
+        let program = SimProgram::new(module.as_ref(), &node.flip);
         node.life += 1;
         node.starts_at = None;
         let life = node.life;
@@ -65,7 +66,8 @@ impl Cluster {
         };
         let node = self.node(number);
         let member = node.member();
-        node.process = Some(Process::new(replica, Batcher::new(batcher), machine, member));
+        node.process =
+            Some(Process::new(replica, Batcher::new(batcher), machine, member, node.is_marked));
         let phase = node.rng.u64(1..TICK);
         self.trace.note((now, number), "starts", [life.into(), applied], || {
             format!("as member {member}, applied {applied}")
@@ -301,8 +303,8 @@ impl Cluster {
                 }
             };
             let decision = self.decide(number, committed)?;
-            for (waiter, (id, outcome)) in decision.answers {
-                self.answer(number, waiter, Told::Decided(id, outcome))?;
+            for (waiter, decided) in decision.answers {
+                self.serve(number, waiter, decided)?;
             }
         }
         self.trace.note((now, number), "stopped", [0, 0], String::new);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use quorate_core::batch::{Batch, Command, Payload, Proposal};
 use quorate_core::batcher::Batcher;
 use quorate_core::id::{LogId, RaftId};
+use quorate_core::integrity::{Point, Report, Watch};
 use quorate_core::machine::Machine;
 use quorate_core::members::Members;
 use quorate_core::outcome::Outcome;
@@ -97,6 +98,8 @@ pub(crate) enum Packet {
     Admit(RaftId),
     /// Of a snapshot on its way.
     Snapshot(Box<Part>),
+    /// What that node's state has become; whether it answers another's.
+    Report(u32, Box<Report>, bool),
 }
 
 /// What consensus hands to apply.
@@ -182,6 +185,7 @@ pub(crate) struct Process {
     pub(crate) intake: Option<Batch<Token>>,
     pub(crate) inbox: VecDeque<Packet>,
     pub(crate) reads: VecDeque<Token>,
+    pub(crate) watch: Watch,
     pub(crate) unreachable: Vec<RaftId>,
     pub(crate) has_ticked: bool,
     /// There is something to carry out, though nothing has come.
@@ -219,10 +223,13 @@ impl Process {
         batcher: Batcher<Token>,
         machine: Machine<SimProgram>,
         member: RaftId,
+        is_marked: bool,
     ) -> Self {
         let members = replica.members();
         let members_version = replica.members_version();
+        let applied = Point { index: machine.applied().index, digest: machine.digest() };
         Self {
+            watch: Watch::new(member.node(), applied, is_marked),
             members,
             members_version,
             applied: machine.applied().index,

@@ -60,8 +60,7 @@ impl Cluster {
         }
         self.schedule(self.now + interval, Event::Tick(number, life));
         if !is_frozen {
-            self.check_leads(number)?;
-            self.tick_snapshots(number);
+            self.look_around(number)?;
         }
         self.pump(number)
     }
@@ -74,7 +73,7 @@ impl Cluster {
                 return Ok(());
             }
             let mut moved = self.take_calls(number)?;
-            moved |= self.take_snapshots(number)?;
+            moved |= self.take_snapshots(number);
             moved |= self.fill_batch(number)?;
             moved |= self.round(number)?;
             moved |= self.unpark(number);
@@ -466,7 +465,8 @@ impl Process {
                 Packet::Forward(..)
                 | Packet::Answer(..)
                 | Packet::Snapshot(_)
-                | Packet::Hello(_) => {}
+                | Packet::Hello(_)
+                | Packet::Report(..) => {}
             }
         }
         for reader in std::mem::take(&mut self.reads) {

@@ -190,8 +190,8 @@ impl Cluster {
     }
 
     /// What has come of snapshots, apart from what consensus hears.
-    pub(super) fn take_snapshots(&mut self, number: u32) -> Checked<bool> {
-        let Some(process) = &mut self.node(number).process else { return Ok(false) };
+    pub(super) fn take_snapshots(&mut self, number: u32) -> bool {
+        let Some(process) = &mut self.node(number).process else { return false };
         let mut parts = std::mem::take(&mut process.snapshots.inbox);
         process.inbox.retain(|packet| match packet {
             Packet::Snapshot(part) => {
@@ -203,11 +203,11 @@ impl Cluster {
         let moved = !parts.is_empty();
         for (_, part) in parts {
             if self.crashes_in_snapshot(number) {
-                return Ok(true);
+                return true;
             }
             self.take_part(number, part);
         }
-        Ok(moved)
+        moved
     }
 
     fn take_part(&mut self, number: u32, Part { stream, what }: Part) {
@@ -328,6 +328,16 @@ impl Cluster {
         }
     }
 
+    /// A node wants its state anew, from the leader.
+    pub(super) fn resync(&mut self, number: u32) -> Checked {
+        if let Some(process) = &mut self.node(number).process {
+            process.replica.request_snapshot();
+            process.wants_round = true;
+            self.ledger.fire(Kind::Resync, number);
+        }
+        self.pump(number)
+    }
+
     /// Apply comes to a snapshot.
     pub(super) fn install(&mut self, number: u32, staged: &Staged) -> Checked<bool> {
         if self.crashes_in_snapshot(number) {
@@ -355,6 +365,7 @@ impl Cluster {
         self.trace.note((self.now, number), "installs", [applied.index, digest], || {
             format!("state {} of entry {applied}", staged.state)
         });
+        self.has_another_state(number);
         Ok(())
     }
 
