@@ -12,6 +12,7 @@
 mod evidence;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,9 @@ pub struct Integrity {
     identity: Arc<Identity>,
     watch: Mutex<Watch>,
     quarantine: watch::Sender<Quarantine>,
+    nearly_full: AtomicBool,
+    /// How many there are in all.
+    nodes: AtomicUsize,
     /// Nowhere, for a state in memory.
     places: Mutex<Option<Places>>,
 }
@@ -66,7 +70,9 @@ impl Integrity {
             tracing::error!("the state is still in quarantine: {why}");
         }
         let quarantine = watch::Sender::new(marked.map(Arc::from));
-        Ok(Self { identity, watch, quarantine, places: Mutex::new(places) })
+        let (nearly_full, nodes) = (AtomicBool::new(false), AtomicUsize::new(1));
+        let places = Mutex::new(places);
+        Ok(Self { identity, watch, quarantine, nearly_full, nodes, places })
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -111,6 +117,33 @@ impl Integrity {
         let mut watch = self.watch();
         watch.hear(from, report);
         watch.report_for(from)
+    }
+
+    /// Where the node keeps its data, if on disk.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.as_ref().map(|places| places.data.clone())
+    }
+
+    /// This node's disk is nearly full, or not any more.
+    pub fn set_nearly_full(&self, is_nearly_full: bool) {
+        self.watch().set_nearly_full(is_nearly_full);
+        let changed = self.nearly_full.swap(is_nearly_full, Ordering::Relaxed) != is_nearly_full;
+        if changed && is_nearly_full {
+            tracing::error!("the disk is nearly full: writes are refused until there is room");
+        } else if changed {
+            tracing::info!("there is room on the disk again");
+        }
+    }
+
+    /// Whether this node's disk is nearly full.
+    pub fn is_nearly_full(&self) -> bool {
+        self.nearly_full.load(Ordering::Relaxed)
+    }
+
+    /// Whether, if this node leads, there is no room for what commands write.
+    pub fn lacks_room(&self) -> bool {
+        self.watch().lacks_room(self.nodes.load(Ordering::Relaxed))
     }
 
     /// A record of the state is not what was written: nothing of it is served any more.
@@ -226,6 +259,7 @@ impl Exchange {
     fn look(&self) {
         let leader = leader_of(&self.status.borrow());
         let nodes = self.directory.nodes().len() + 1;
+        self.integrity.nodes.store(nodes, Ordering::Relaxed);
         self.integrity.judge(leader, nodes);
         if self.integrity.is_quarantined() {
             // A full queue: it is said again next time.

@@ -16,9 +16,9 @@
 //!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
 //! [`roster`] is who the others are; [`operator`] is what an operator asks for, and [`report`]
-//! what a node says of itself; [`integrity`] compares its state with other nodes'; [`clock`] is
-//! what leases go by; [`local`] is a cluster in one process; [`cli`] is the command line. What is
-//! decided rather than done is in `quorate-core`.
+//! what a node says of itself; [`integrity`] compares its state with other nodes', and [`disk`]
+//! looks how much room there is; [`clock`] is what leases go by; [`local`] is a cluster in one
+//! process; [`cli`] is the command line. What is decided rather than done is in `quorate-core`.
 
 pub mod admission;
 pub mod apply;
@@ -26,6 +26,9 @@ pub mod batcher;
 pub mod cli;
 pub mod clock;
 pub mod consensus;
+pub mod disk;
+#[cfg(test)]
+mod flips;
 pub mod identity;
 pub mod integrity;
 pub mod local;

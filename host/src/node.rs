@@ -37,6 +37,7 @@ use crate::admission::Admission;
 use crate::apply::{self, Waiter};
 use crate::batcher::Batches;
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
+use crate::disk::DiskGuard;
 use crate::identity::{Birth, Claim, GROUP, Identity};
 use crate::integrity::Integrity;
 use crate::peers::{self, Reports};
@@ -185,6 +186,7 @@ impl Node {
             stalled: stalled.clone(),
             admission: Admission::default(),
             integrity: Arc::clone(&integrity),
+            disk: Arc::new(DiskGuard::new(&config.module, Arc::clone(&integrity))),
         };
         let reached = (Arc::clone(&directory), status.clone(), requests_sender.clone());
         tasks::spawn_exchange(&integrity, reached, tick, is_serving.clone());

@@ -76,6 +76,8 @@ pub enum Forwarded {
     NotProposed,
     /// Nor this one: the leader has too much to do.
     Busy,
+    /// Nor this one: a disk is nearly full.
+    DiskFull,
     /// The connection broke, or the other node does not know.
     Unknown,
 }
@@ -264,6 +266,7 @@ fn state_report(hello: v1::Hello, report: Report) -> v1::StateReport {
         echo_index: report.echo.map(|point| point.index),
         echo_digest: report.echo.map_or(0, |point| point.digest),
         is_quarantined: report.is_quarantined,
+        is_nearly_full: report.is_nearly_full,
     }
 }
 
@@ -274,6 +277,7 @@ fn report_of(report: v1::StateReport) -> Report {
         digests: report.digests,
         echo: report.echo_index.map(|index| Point { index, digest }),
         is_quarantined: report.is_quarantined,
+        is_nearly_full: report.is_nearly_full,
     }
 }
 
@@ -288,7 +292,8 @@ fn forwarded(reply: v1::SubmitReply) -> Forwarded {
             };
             Forwarded::Decided(Decided { id: LogId { term, index }, node, outcome })
         }
-        Some(Reply::NotProposed(v1::NotProposed { busy: true })) => Forwarded::Busy,
+        Some(Reply::NotProposed(v1::NotProposed { busy: true, .. })) => Forwarded::Busy,
+        Some(Reply::NotProposed(v1::NotProposed { disk_full: true, .. })) => Forwarded::DiskFull,
         Some(Reply::NotProposed(_)) => Forwarded::NotProposed,
         Some(Reply::Decided(_) | Reply::Unknown(_)) | None => Forwarded::Unknown,
     }

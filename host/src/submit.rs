@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::apply::{Answer, Waiter};
 use crate::consensus::leader_of;
+use crate::disk::DiskGuard;
 use crate::integrity::Integrity;
 use crate::peers::{Directory, Forwarded};
 use crate::rpc::status;
@@ -48,6 +49,8 @@ pub enum Undecided {
     NoLeader,
     /// The leader has too much to do. The command was not proposed.
     Busy,
+    /// A disk is nearly full, the leader's or a majority's. The command was not proposed.
+    DiskFull,
     /// This node is stopping. The command was not proposed.
     Stopping,
     /// The command was proposed; whether it is executed is not known.
@@ -93,6 +96,8 @@ pub struct Submitter {
     pub admission: Admission,
     /// Whether outcomes may be told here.
     pub integrity: Arc<Integrity>,
+    /// Whether there is room for what commands write.
+    pub disk: Arc<DiskGuard>,
 }
 
 /// One try.
@@ -184,6 +189,9 @@ impl Submitter {
             // It is about to hand leadership over.
             return Try::Again(Undecided::NoLeader);
         }
+        if !self.disk.admits(&command) {
+            return Try::Failed(Undecided::DiskFull);
+        }
         let (waiter, answer) = oneshot::channel();
         let Some(submit) = self.submit.upgrade() else { return Try::Failed(Undecided::Stopping) };
         let patience = Instant::now() + Duration::from_millis(limits::SUBMIT_WAIT_MS_MAX);
@@ -224,6 +232,7 @@ impl Submitter {
             Ok(Forwarded::Decided(decided)) => Try::Decided(decided),
             Ok(Forwarded::NotProposed) => Try::Again(Undecided::NoLeader),
             Ok(Forwarded::Busy) => Try::Failed(Undecided::Busy),
+            Ok(Forwarded::DiskFull) => Try::Failed(Undecided::DiskFull),
             Ok(Forwarded::Unknown) | Err(_) => Try::Failed(Undecided::Unknown),
         }
     }

@@ -51,6 +51,8 @@ pub struct Report {
     pub echo: Option<Point>,
     /// Whether it believes itself to be wrong.
     pub is_quarantined: bool,
+    /// Whether its disk is nearly full.
+    pub is_nearly_full: bool,
 }
 
 /// Why a node is in quarantine.
@@ -75,6 +77,7 @@ struct Peer {
     points: BTreeMap<u64, u64>,
     last: u64,
     is_quarantined: bool,
+    is_nearly_full: bool,
     age_ticks: u32,
     /// The last entry at which it was seen to agree with this node.
     agreed: u64,
@@ -89,6 +92,7 @@ pub struct Watch {
     /// Since when somebody is of another opinion.
     doubt_ticks: u32,
     is_quarantined: bool,
+    is_nearly_full: bool,
 }
 
 impl Watch {
@@ -96,7 +100,8 @@ impl Watch {
     /// found to be wrong before.
     pub fn new(node: NodeId, applied: Point, is_quarantined: bool) -> Self {
         let history = History::from(applied);
-        Self { node, history, peers: BTreeMap::new(), doubt_ticks: 0, is_quarantined }
+        let (peers, doubt_ticks, is_nearly_full) = (BTreeMap::new(), 0, false);
+        Self { node, history, peers, doubt_ticks, is_quarantined, is_nearly_full }
     }
 
     /// The state has applied an entry.
@@ -106,7 +111,8 @@ impl Watch {
 
     /// The state was replaced by one that is sound.
     pub fn replaced(&mut self, applied: Point) {
-        *self = Self::new(self.node, applied, false);
+        let is_nearly_full = self.is_nearly_full;
+        *self = Self { is_nearly_full, ..Self::new(self.node, applied, false) };
     }
 
     /// Whether this node's state is in quarantine.
@@ -145,7 +151,20 @@ impl Watch {
             digests: self.history.latest(REPORT_DIGESTS_MAX),
             echo,
             is_quarantined: self.is_quarantined,
+            is_nearly_full: self.is_nearly_full,
         }
+    }
+
+    /// This node's disk is nearly full, or not any more.
+    pub fn set_nearly_full(&mut self, is_nearly_full: bool) {
+        self.is_nearly_full = is_nearly_full;
+    }
+
+    /// Whether a leader must not take what needs room, of so many nodes in all: its own disk is
+    /// nearly full, or so many others' that those with room are no majority.
+    pub fn lacks_room(&self, nodes: usize) -> bool {
+        let full = self.peers.values().filter(|peer| peer.is_nearly_full).count();
+        self.is_nearly_full || (nodes - full.min(nodes)) * 2 <= nodes
     }
 
     /// A node has told of its state.
@@ -158,6 +177,7 @@ impl Watch {
         peer.points = (0..=report.last).rev().zip(newest_first.copied()).collect();
         peer.points.extend(report.echo.map(|point| (point.index, point.digest)));
         (peer.last, peer.is_quarantined) = (report.last, report.is_quarantined);
+        peer.is_nearly_full = report.is_nearly_full;
         peer.age_ticks = 0;
     }
 

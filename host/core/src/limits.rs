@@ -129,6 +129,10 @@ pub const TRAIL_BYTES_MAX: usize = 4 * MIB;
 pub const TRAIL_ENTRIES_MAX: usize = 1024;
 /// Ticks after which a node's report on its state is too old to count.
 pub const REPORT_STALE_TICKS: u32 = 10;
+/// What must be free on a disk, in percent of it, or else nothing is written but what makes room.
+pub const DISK_RESERVE_PERCENT: u64 = 5;
+/// The same in bytes: on a large disk less than that share is enough.
+pub const DISK_RESERVE_BYTES: u64 = 256 * MIB as u64;
 /// Ticks that a node waits to hear from others, when as many have another state as have its own.
 pub const TIE_TICKS: u32 = 4;
 

@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Failure;
 use super::States;
 use crate::consensus::Outputs;
+use crate::disk;
 use crate::integrity::{Exchange, Integrity, Reached};
 use crate::peers::{self, Directory, PeerService};
 use crate::roster::Roster;
@@ -91,7 +92,7 @@ pub(super) fn spawn_peers(
     })
 }
 
-/// The comparison with other nodes; ends when `is_serving` closes.
+/// The comparison with other nodes, and the look at the disk; both end when `is_serving` closes.
 pub(super) fn spawn_exchange(
     integrity: &Arc<Integrity>,
     reached: Reached,
@@ -99,7 +100,10 @@ pub(super) fn spawn_exchange(
     is_serving: watch::Receiver<()>,
 ) {
     let exchange = Exchange::new(Arc::clone(integrity), reached, tick);
-    tokio::spawn(exchange.run(closed(is_serving)));
+    tokio::spawn(exchange.run(closed(is_serving.clone())));
+    if let Some(folder) = integrity.folder() {
+        tokio::spawn(disk::look(folder, Arc::clone(integrity), closed(is_serving)));
+    }
 }
 
 /// Bound sockets for the runtime that this is called in.

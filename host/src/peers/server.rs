@@ -299,9 +299,14 @@ fn reply_of(result: Result<Decided, Undecided>) -> v1::submit_reply::Result {
             Reply::Decided(v1::Decided { index, term, node, outcome: Some(outcome) })
         }
         Err(Undecided::Unknown) => Reply::Unknown(v1::Unknown {}),
-        Err(Undecided::Busy) => Reply::NotProposed(v1::NotProposed { busy: true }),
+        Err(Undecided::Busy) => {
+            Reply::NotProposed(v1::NotProposed { busy: true, disk_full: false })
+        }
+        Err(Undecided::DiskFull) => {
+            Reply::NotProposed(v1::NotProposed { busy: false, disk_full: true })
+        }
         Err(Undecided::NoLeader | Undecided::Stopping) => {
-            Reply::NotProposed(v1::NotProposed { busy: false })
+            Reply::NotProposed(v1::NotProposed::default())
         }
     }
 }

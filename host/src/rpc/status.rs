@@ -83,6 +83,10 @@ pub fn of_undecided(undecided: Undecided) -> Status {
         Undecided::Busy => {
             busy("the leader has too much to do; the command was not executed: send it again later")
         }
+        Undecided::DiskFull => Status::resource_exhausted(
+            "a disk is nearly full, the leader's or those of a majority, and nothing is taken but \
+             what makes room; the command was not executed: delete something, or make room",
+        ),
         Undecided::Unknown => Status::unavailable(
             "the outcome is unknown: the command may have been executed, or may be later",
         ),

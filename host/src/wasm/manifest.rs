@@ -40,6 +40,8 @@ pub struct Method {
     pub id: u32,
     /// Whether it changes state.
     pub kind: Kind,
+    /// Whether it is taken when a disk is nearly full, since it makes room.
+    pub frees_space: bool,
 }
 
 /// The options of a method, as far as they concern us. Decoded by number: which file a plugin's
@@ -48,6 +50,8 @@ pub struct Method {
 struct MethodOptions {
     #[prost(int32, optional, tag = "84001")]
     kind: Option<i32>,
+    #[prost(bool, optional, tag = "84002")]
+    frees_space: Option<bool>,
 }
 
 /// A file descriptor set, as far as it must be right before prost-reflect reads it: that one panics
@@ -137,6 +141,7 @@ impl Method {
             refusals.push(Refusal::Streaming { path: path.clone() });
         }
         let options = MethodOptions::decode(method.options().encode_to_vec().as_slice());
+        let frees_space = options.as_ref().is_ok_and(MethodOptions::frees_space);
         let kind = options.ok().and_then(|options| match options.kind {
             Some(number) => Kind::try_from(number).ok(),
             None => Some(Kind::Command),
@@ -144,6 +149,6 @@ impl Method {
         if kind.is_none() {
             refusals.push(Refusal::BadKind { path: path.clone() });
         }
-        Self { path, id, kind: kind.unwrap_or_default() }
+        Self { path, id, kind: kind.unwrap_or_default(), frees_space }
     }
 }

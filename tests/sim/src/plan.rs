@@ -114,6 +114,8 @@ impl Plan {
         plan.episodes = if plan.is_gentle {
             gentle_episodes(&mut rng, lasts)
         } else if is_flipped {
+            // One that is alone has nobody to compare with.
+            plan.founders = nodes;
             // Nobody gets a snapshot but who asks for one: a leader's may be wrong.
             plan.bounds.log_entries_max = Bounds::default().log_entries_max;
             flips(&mut rng, nodes, lasts)

@@ -233,6 +233,22 @@ fn reports_that_are_old_or_oversized_do_not_count() {
 }
 
 #[test]
+fn a_leader_takes_nothing_when_its_own_disk_or_a_majoritys_is_nearly_full() {
+    let mut group = Group::new(3);
+    assert!(!group.watch(1).lacks_room(3));
+    group.watch(2).set_nearly_full(true);
+    group.tick(&[1, 2, 3]);
+    assert!(!group.watch(1).lacks_room(3), "two are a majority");
+    assert!(group.watch(2).lacks_room(3), "its own");
+    group.watch(3).set_nearly_full(true);
+    group.tick(&[1, 2, 3]);
+    assert!(group.watch(1).lacks_room(3));
+    group.watch(2).set_nearly_full(false);
+    group.tick(&[1, 2, 3]);
+    assert!(!group.watch(1).lacks_room(3));
+}
+
+#[test]
 fn what_an_entry_changed_is_kept_for_a_while_and_within_bounds() {
     let mut watch = Watch::new(node(1), Point::default(), false);
     let changes = |bytes: usize| -> Changes {

@@ -1,12 +1,14 @@
 //! A node whose disk is full: it stops and says why, the others serve on, and it is back when there
-//! is room again.
+//! is room again. And one whose disk is nearly full, so that it does not come to that.
 
 use std::time::Duration;
 
 use quorate_e2e::binary::{Ran, run_command};
 use quorate_e2e::cluster::Cluster;
-use quorate_e2e::kv::Kv;
-use quorate_e2e::{note, turn};
+use quorate_e2e::kv::v1::DeleteRequest;
+use quorate_e2e::kv::v1::delete_request::Target;
+use quorate_e2e::{note, turn, wait};
+use tonic::Code;
 
 use crate::witness::Witness;
 
@@ -14,9 +16,8 @@ use crate::witness::Witness;
 const DISK_MEBIBYTES: u32 = 48;
 /// Calls that are answered between two faults.
 const CALLS: usize = 200;
-/// Large values, of which a disk does not hold so many.
-const PUT_BYTES: usize = 512 * 1024;
-const PUTS_MAX: usize = 2 * DISK_MEBIBYTES as usize;
+/// What must be free on such a disk: five percent.
+const RESERVE_KIBIBYTES: u64 = DISK_MEBIBYTES as u64 * 1024 / 20;
 const STOP_MAX: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,26 +26,47 @@ async fn a_follower_with_a_full_disk_stops_and_is_back_when_there_is_room() {
     let cluster = Cluster::on_small_disks(3, DISK_MEBIBYTES);
     let leader = cluster.kv(1).leader().await;
     let follower = cluster.others(leader)[0];
-    fills_up_and_returns(cluster, follower, 0).await;
+    fills_up_and_returns(cluster, follower).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_disk_is_filled_by_its_clients_is_replaced() {
+async fn a_leader_whose_disk_is_nearly_full_refuses_writes_and_goes_on_reading_and_deleting() {
     let _turn = turn().await;
     let cluster = Cluster::on_small_disks(3, DISK_MEBIBYTES);
     let leader = cluster.kv(1).leader().await;
-    fills_up_and_returns(cluster, leader, 4096).await;
+    let kv = cluster.kv(leader);
+    kv.put_eventually("kept", "value").await;
+    kv.put_eventually("deleted", "value").await;
+    let folder = cluster.data(leader);
+    cluster.disks().fill(&folder, RESERVE_KIBIBYTES / 2);
+    // It looks now and then.
+    let refused = wait::eventually("a refusal", wait::LONG, async || {
+        let refused = kv.put("kept", "another").await;
+        refused.err().ok_or("there is still room")
+    });
+    let refused = refused.await;
+    note(format_args!("{refused}"));
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("disk"), "{refused}");
+    let refused = cluster.kv(cluster.others(leader)[0]).put("kept", "another").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "through a follower: {refused}");
+
+    let read = kv.get("kept").await.unwrap().message.kv.unwrap().value;
+    assert_ne!(read, "", "reads go on");
+    let request = DeleteRequest { target: Some(Target::Key("deleted".into())), prev_kv: false };
+    let deleted = kv.delete(request).await.unwrap();
+    assert_eq!(deleted.message.deleted, 1, "what makes room is taken");
+
+    cluster.disks().make_room(&folder);
+    kv.put_eventually("kept", "written").await;
 }
 
-/// Fills the disk of a node but for some room, which large values of clients then take.
-async fn fills_up_and_returns(mut cluster: Cluster, node: u64, kibibytes_left: u64) {
+/// Fills the disk of a node.
+async fn fills_up_and_returns(mut cluster: Cluster, node: u64) {
     let witness = Witness::start(&cluster);
     witness.goes_on(CALLS).await;
     let folder = cluster.data(node);
-    cluster.disks().fill(&folder, kibibytes_left);
-    if kibibytes_left > 0 {
-        takes_the_rest(&cluster.kv(node)).await;
-    }
+    cluster.disks().fill(&folder, 0);
     let stopped = cluster.take(node).finish(STOP_MAX);
     says_why(&stopped, folder.to_str().unwrap());
     witness.goes_on(CALLS).await;
@@ -61,18 +83,6 @@ async fn fills_up_and_returns(mut cluster: Cluster, node: u64, kibibytes_left: u
     cluster.start_node(node);
     witness.all_serve(&cluster).await;
     witness.testify(&cluster).await;
-}
-
-/// Writes large values until the node takes no more.
-async fn takes_the_rest(kv: &Kv) {
-    for written in 1..=PUTS_MAX {
-        let value = vec![b'x'; PUT_BYTES];
-        if let Err(status) = kv.put("large", value).await {
-            note(format_args!("large value {written}: {status}"));
-            return;
-        }
-    }
-    panic!("there is still room on the disk");
 }
 
 fn says_why(stopped: &Ran, folder: &str) {

@@ -21,6 +21,7 @@ mod modules;
 mod overload;
 mod pause;
 mod proxy;
+mod quarantine;
 mod reads;
 mod restore;
 mod sessions;
