@@ -274,6 +274,7 @@ quorate_core::named! {
         StreamBroken = "snapshot's stream broken",
         CrashInSnapshot = "crash within a snapshot",
         Resync = "snapshot asked for",
+        SnapshotRepeated = "snapshot comes again",
         Grow = "node added",
         Shrink = "node removed",
         Replace = "node replaced",

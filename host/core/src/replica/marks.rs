@@ -74,10 +74,6 @@ crate::named! {
         SnapshotInstalled = "snapshot installed",
         /// A snapshot came that raft had no use for.
         SnapshotUseless = "snapshot of no use",
-        /// A second snapshot came before the first was installed.
-        SnapshotReplaced = "snapshot replaced by the next",
-        /// A snapshot came that is older than the one that was asked for.
-        SnapshotTooOld = "snapshot older than asked for",
         /// A member asked for a snapshot.
         SnapshotAskedFor = "snapshot asked for",
         /// A snapshot has the entry of a command, but not its outcome.

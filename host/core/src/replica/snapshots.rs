@@ -9,8 +9,9 @@
 //!   news by this module itself: raft sends a member nothing until it knows.
 //! * The snapshot is taken when it is sent, so it may have more than raft's message says. The
 //!   message is corrected where it arrives, by what the state that came with it has.
-//! * A snapshot that a member asked for must have all that its log has. The crate would take any
-//!   that has what is committed, and so lose entries that the member has acknowledged.
+//! * A member asks for a snapshot only when all of its log is committed. The crate would take any
+//!   snapshot then that has what is committed, and so lose what the member has acknowledged behind
+//!   it; and the leader could need the member's word to get as far as the snapshot.
 //!
 //! What this deliberately does not do: read or write a state.
 
@@ -80,7 +81,8 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     fn ask_for_snapshot(&mut self) {
         let raft = &self.raw.raft;
         let is_asked = raft.pending_request_snapshot != raft::INVALID_INDEX;
-        let is_quiet = raft.raft_log.committed == raft.raft_log.last_index();
+        let is_quiet = raft.raft_log.committed == raft.raft_log.last_index()
+            || canary::is_planted(Canary::SnapshotAskedEarly);
         if self.snapshots.is_wanted && !is_asked && is_quiet && self.raw.request_snapshot().is_ok()
         {
             self.marks.hit(Mark::SnapshotAskedFor);
@@ -180,13 +182,13 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             return;
         }
         if let Some(older) = self.snapshots.staged.replace(staged) {
-            self.marks.hit(Mark::SnapshotReplaced);
+            // A second one came before the first was installed.
             self.snapshots.useless.push(older);
         }
     }
 
     /// The message as it must be for the state that came with it; `None` if they are not of each
-    /// other, or the snapshot would take back what this member has acknowledged.
+    /// other.
     fn corrected(&mut self, message: &Bytes, staged: &Staged) -> Option<Message> {
         let mut message = Message::parse_from_carllerche_bytes(message).ok()?;
         let least = message.get_snapshot().get_metadata().index;
@@ -197,12 +199,6 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         let members = adapter::members(&staged.conf, &self.config.founders).ok()?;
         if !is_ours || !is_sound {
             self.marks.hit(Mark::MessageForeign);
-            return None;
-        }
-        if staged.applied.index < self.raw.raft.pending_request_snapshot
-            && !canary::is_planted(Canary::SnapshotTakesBack)
-        {
-            self.marks.hit(Mark::SnapshotTooOld);
             return None;
         }
         let metadata = message.mut_snapshot().mut_metadata();

@@ -81,6 +81,8 @@ pub(crate) struct Snapshots {
     incoming: Option<Incoming>,
     /// Staged, for the next round.
     arrived: Vec<(Stream, Bytes, Staged)>,
+    /// The last one that came: it may come again, much later.
+    last: Option<(Bytes, Meta, Changes)>,
     durable: Option<u64>,
     getting_on: Vec<u64>,
     /// What became of those that were sent.
@@ -293,6 +295,7 @@ impl Cluster {
         let Some(incoming) = process.snapshots.incoming.take_if(is_this) else { return Ok(()) };
         let Incoming { stream, message, meta, chunks, .. } = incoming;
         let changes = collect(&chunks);
+        process.snapshots.last = Some((message.clone(), meta.clone(), changes.clone()));
         let (applied, conf) = (meta.applied, meta.conf.clone());
         let state = node.state.stage(changes, meta).map_err(goes_on)?;
         let staged = Staged { state, applied, conf };
@@ -302,6 +305,19 @@ impl Cluster {
         });
         self.send_part(number, stream.from, stream, What::End(true));
         self.pump(number)
+    }
+
+    /// The last snapshot comes once more, as old as it is by now.
+    pub(super) fn repeat_snapshot(&mut self, number: u32) -> Checked {
+        let node = self.node(number);
+        let Some(process) = &mut node.process else { return Ok(()) };
+        let Some((message, meta, changes)) = process.snapshots.last.clone() else { return Ok(()) };
+        let (applied, conf) = (meta.applied, meta.conf.clone());
+        let state = node.state.stage(changes, meta).map_err(goes_on)?;
+        let stream = Stream { from: number, life: node.life, number: 0 };
+        process.snapshots.arrived.push((stream, message, Staged { state, applied, conf }));
+        self.ledger.fire(Kind::SnapshotRepeated, number);
+        Ok(())
     }
 
     /// Senders that hear nothing begin again where they were, and give up in the end.
@@ -334,6 +350,7 @@ impl Cluster {
             process.replica.request_snapshot();
             process.wants_round = true;
             self.ledger.fire(Kind::Resync, number);
+            self.repeat_snapshot(number)?;
         }
         self.pump(number)
     }

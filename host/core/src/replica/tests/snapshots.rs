@@ -264,6 +264,6 @@ fn a_snapshot_older_than_what_was_asked_for_takes_nothing_back() {
     assert!(acknowledged > old_state.applied.index);
     group.at(follower).replica.request_snapshot();
     group.carry(&old, old_state);
-    assert_eq!(group.mark(follower, Mark::SnapshotTooOld), 1);
+    assert_eq!(group.mark(follower, Mark::SnapshotUseless), 1);
     assert_eq!(group.at(follower).replica.status().last, acknowledged);
 }
