@@ -1,9 +1,9 @@
 //! A campaign of flipped bits: in the files of the log and the state, in snapshots, in messages
 //! between nodes. Each is noticed, or changes nothing that anybody could read; none is served.
 //!
-//! The bits are drawn from one seed, so a failure can be repeated. Files are those of real RocksDBs,
-//! as a process leaves them: what was synced lies in the write-ahead file, and after a restart in
-//! tables.
+//! The bits are drawn from fixed seeds, so a failure can be repeated. Files are those of real
+//! RocksDBs, as a process leaves them: what was synced lies in the write-ahead file, and after a
+//! restart in tables.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -89,7 +89,8 @@ fn campaign<T: PartialEq>(
         let files = files(&damaged);
         // By their size: a bit is as likely to flip as any other.
         let bytes: Vec<u64> = files.iter().map(|file| file.metadata().unwrap().len()).collect();
-        let mut at = rng.u64(..bytes.iter().sum());
+        let total: u64 = bytes.iter().sum();
+        let mut at = rng.u64(..total);
         let chosen = bytes.iter().position(|bytes| {
             let is_here = at < *bytes;
             at = at.wrapping_sub(*bytes);
@@ -127,7 +128,8 @@ fn fill_log(folder: &Path) {
         (entry.index, entry.term, entry.data) = (index, 1 + index / 50, value(&mut rng));
         let hard_state = HardState { term: 3, vote: 1, commit: index, ..HardState::default() };
         let entries = [entry];
-        let round = Persist { hard_state: Some(&hard_state), entries: &entries, must_sync: true };
+        let hard_state = Some(&hard_state);
+        let round = Persist { hard_state, entries: &entries, base: None, must_sync: true };
         log.persist(round).unwrap();
     }
 }

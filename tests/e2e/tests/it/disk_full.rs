@@ -42,7 +42,7 @@ async fn a_leader_whose_disk_is_nearly_full_refuses_writes_and_goes_on_reading_a
     // It looks now and then.
     let refused = wait::eventually("a refusal", wait::LONG, async || {
         let refused = kv.put("kept", "another").await;
-        refused.err().ok_or("there is still room")
+        refused.err().ok_or_else(|| "there is still room".to_owned())
     });
     let refused = refused.await;
     note(format_args!("{refused}"));
