@@ -46,7 +46,7 @@ pub fn run<P: Program>(
             Work::Entry(committed) => committed,
             Work::Install(staged) => {
                 states.install(staged.state)?;
-                let id = machine.state_replaced();
+                let id = machine.state_replaced()?;
                 integrity.replaced(id, machine.digest(), states.folder());
                 tracing::info!(%id, "a snapshot is in place");
                 applied.send_replace(id.index);

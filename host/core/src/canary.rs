@@ -65,6 +65,8 @@ crate::named! {
         ReplyOfAnother = "reply-of-another",
         /// A call that was rejected is executed when it is sent again.
         RejectionForgotten = "rejection-forgotten",
+        /// The table of sessions stays as it was when a snapshot takes the place of the state.
+        SessionsNotInstalled = "sessions-not-installed",
         /// The session that was opened first expires, however recently it was used.
         OldestExpires = "oldest-expires",
         /// A member is listened to whatever data folder it comes with.

@@ -41,8 +41,7 @@ pub struct Machine<P> {
 }
 
 impl<P: Program> Machine<P> {
-    /// The machine of `group` as its state left it. Whoever puts another state in the place of that
-    /// one makes another machine for it.
+    /// The machine of `group` as its state left it.
     pub fn new(group: GroupId, program: P, state: Arc<dyn StateStore>) -> Result<Self, Fatal> {
         Self::bounded(group, program, state, SessionLimits::default())
     }
@@ -67,11 +66,15 @@ impl<P: Program> Machine<P> {
 
     /// Goes on with the state that now stands in its store: that of a snapshot. Returns what it
     /// has.
-    pub fn state_replaced(&mut self) -> LogId {
-        let meta = self.state.snapshot().meta().clone();
+    pub fn state_replaced(&mut self) -> Result<LogId, Fatal> {
+        let view = self.state.snapshot();
+        let meta = view.meta().clone();
         assert!(meta.applied >= self.meta.applied, "a snapshot of a state that is behind");
+        if !canary::is_planted(Canary::SessionsNotInstalled) {
+            self.sessions = Table::load(&*view, self.sessions.limits())?;
+        }
         self.meta = meta;
-        self.meta.applied
+        Ok(self.meta.applied)
     }
 
     /// The digest of all that was applied.

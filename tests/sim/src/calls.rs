@@ -4,9 +4,11 @@ use std::fmt;
 
 use quorate_core::id::LogId;
 use quorate_core::outcome::Rejection;
+use quorate_core::session::SessionCall;
 
 use crate::plan::{Plan, stream};
 use crate::request::{End, Reply, Request, Script, Step, StepKind};
+use crate::session::{Sent, Session};
 use crate::time::Time;
 
 /// What became of a call, as its client knows it.
@@ -55,9 +57,13 @@ impl fmt::Display for How {
     }
 }
 
-/// One call.
+/// One call, sent once.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// The first call that sent it; a call of its own unless it has a session.
+    pub first: u64,
+    /// What makes it harmless to send it several times.
+    pub session: Option<SessionCall>,
     /// Whose it is.
     pub client: u32,
     /// The node that was called.
@@ -81,6 +87,9 @@ impl Call {
     }
 }
 
+/// Of so many calls, a client opens another session before one.
+const BEGINS_ONE_IN: u32 = 40;
+
 /// A client: one call at a time, on the node that served it last.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -90,13 +99,24 @@ pub(crate) struct Client {
     pub(crate) node: u32,
     /// The revision of each register that it saw last.
     revisions: Vec<u64>,
+    /// What it sends is executed once, if it has one.
+    pub(crate) session: Option<Session>,
+}
+
+/// What a client does next.
+pub(crate) enum Next {
+    Plain(Request),
+    Numbered(Request, SessionCall),
+    Again(Sent),
 }
 
 impl Client {
-    pub(crate) fn new(seed: u64, number: u32) -> Self {
-        let rng = stream(seed, &format!("client {number}"));
-        let reads_rng = stream(seed, &format!("reads of client {number}"));
-        Self { rng, reads_rng, node: 0, revisions: Vec::new() }
+    pub(crate) fn new(plan: &Plan, number: u32) -> Self {
+        let rng = stream(plan.seed, &format!("client {number}"));
+        let reads_rng = stream(plan.seed, &format!("reads of client {number}"));
+        let mut session_rng = stream(plan.seed, &format!("session of client {number}"));
+        let session = (session_rng.u32(0..100) < plan.sessions_percent).then(Session::default);
+        Self { rng, reads_rng, node: 0, revisions: Vec::new(), session }
     }
 
     /// What it saw of a register.
@@ -120,8 +140,31 @@ impl Client {
         }
     }
 
-    /// What it asks for next.
-    pub(crate) fn next(&mut self, call: u64, plan: &Plan) -> Request {
+    /// What it does next; nothing, once it `ends` and knows all.
+    pub(crate) fn next(&mut self, call: u64, plan: &Plan, ends: bool) -> Option<Next> {
+        let again = self.session.as_ref().and_then(|session| session.again(&mut self.rng, ends));
+        if let Some(sent) = again {
+            return Some(Next::Again(sent));
+        }
+        if ends {
+            return None;
+        }
+        // Now and then it begins anew, and does not say so: what it had makes room for others.
+        let begins = |session: &Session| {
+            session.id.is_none() || session.knows_all() && self.rng.u32(0..BEGINS_ONE_IN) == 0
+        };
+        if self.session.as_ref().is_some_and(begins) {
+            return Some(Next::Plain(Request::Open(call)));
+        }
+        let request = self.request(call, plan);
+        let session = self.session.as_mut().filter(|_| request.is_command());
+        Some(match session.and_then(|session| Some((session.id?, session))) {
+            Some((id, session)) => Next::Numbered(request, session.number(&mut self.rng, id)),
+            None => Next::Plain(request),
+        })
+    }
+
+    fn request(&mut self, call: u64, plan: &Plan) -> Request {
         self.revisions.resize(plan.keys as usize, 0);
         if self.rng.u32(0..100) < plan.scripts_percent {
             let script = script(&mut self.rng, call);

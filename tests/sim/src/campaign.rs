@@ -67,6 +67,8 @@ pub struct Totals {
     pub resolved: u64,
     /// Commands in logs.
     pub commands: u64,
+    /// Copies of calls in logs, none of which was executed.
+    pub duplicates: u64,
     /// Terms that had a leader.
     pub terms_led: u64,
     /// Faults.
@@ -91,6 +93,7 @@ impl Totals {
             answered: 0,
             resolved: 0,
             commands: 0,
+            duplicates: 0,
             terms_led: 0,
             ledger: Ledger::default(),
             marks: tally::none(),
@@ -113,6 +116,8 @@ impl Totals {
                 self.answered += audited.answered;
                 self.resolved += audited.resolved;
                 self.commands += audited.commands;
+                self.duplicates += audited.duplicates;
+                tally::add(&mut self.marks, &audited.sessions);
             }
             Err(violation) => self.fail(plan.seed, violation.clone()),
         }

@@ -28,7 +28,7 @@ mod round;
 mod snapshots;
 mod travel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate::wasm::Module;
@@ -196,12 +196,17 @@ pub struct Cluster {
     quiet_until: Time,
     /// No new calls, no new faults.
     is_healing: bool,
-    /// The clock that each batch was proposed with, by its first call.
-    clocks: BTreeMap<u64, u64>,
+    /// The clocks that batches were proposed with, by the call that comes first in them.
+    clocks: BTreeMap<u64, BTreeSet<u64>>,
     /// Events that have happened.
     steps: u64,
     /// What callers were told by the node that decided, whether or not they heard it.
-    verdicts: BTreeMap<u64, Verdict>,
+    verdicts: BTreeMap<u64, Vec<Verdict>>,
+    /// What the commands of each entry decided, and where first: on the node that was the first to
+    /// apply it. That the others decide the same is compared by digest.
+    decided: BTreeMap<u64, Vec<(LogId, Outcome)>>,
+    /// Nodes that clients call: all, and in the end those that survive.
+    serving: Vec<u32>,
     /// What snapshots hold, by the entry that they are of.
     snapshots: BTreeMap<u64, u64>,
     /// Of 100 chunks of snapshots, so many arrive damaged.
@@ -230,7 +235,7 @@ impl Cluster {
             nodes,
             net: Net::new(plan.nodes, stream(seed, "network")),
             held: Vec::new(),
-            clients: (0..plan.clients).map(|number| Client::new(seed, number)).collect(),
+            clients: (0..plan.clients).map(|number| Client::new(&plan, number)).collect(),
             rng: stream(seed, "cluster"),
             quiet_until: 0,
             is_healing: false,
@@ -240,6 +245,8 @@ impl Cluster {
             snapshots: BTreeMap::new(),
             damaged_percent: 0,
             operations: Vec::new(),
+            decided: BTreeMap::new(),
+            serving: (1..=plan.nodes).collect(),
             plan,
         };
         for number in 1..=cluster.plan.nodes {
@@ -395,11 +402,6 @@ impl Cluster {
             process.inbox.push_back(packet);
         }
         self.pump(to)
-    }
-
-    /// What was told of a call where it was decided, whether or not its client heard it.
-    pub(crate) fn verdict(&self, call: u64) -> Option<&Verdict> {
-        self.verdicts.get(&call)
     }
 
     /// What a node says of itself; nothing while it is down.

@@ -34,6 +34,7 @@ pub mod report;
 pub mod request;
 pub mod run;
 pub mod script;
+mod session;
 pub mod shrink;
 pub mod state;
 pub mod tally;

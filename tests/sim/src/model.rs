@@ -1,6 +1,8 @@
 //! What the machine should do, written down a second time and as simply as can be: the reference
 //! that every reply is compared with. It shares no code with the core.
 
+pub mod sessions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_core::limits::KEY_BYTES_MAX;
@@ -73,6 +75,7 @@ impl Model {
                 expected.map(Reply::Script)
             }
             Request::Get(_) | Request::Look(_) => self.query(request, place.index),
+            Request::Open(_) => Err("opens a session"),
         }
     }
 
@@ -92,7 +95,9 @@ impl Model {
                 copy.script(script, Place { index, position: 0 }).map(Reply::Script)
             }
             Request::Get(key) => Ok(self.read(*key)),
-            Request::Put(..) | Request::Cas(..) | Request::Script(_) => Err("no query"),
+            Request::Put(..) | Request::Cas(..) | Request::Script(_) | Request::Open(_) => {
+                Err("no query")
+            }
         }
     }
 

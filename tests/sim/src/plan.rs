@@ -8,6 +8,7 @@ use std::time::Duration;
 use quorate_core::batcher::BatcherConfig;
 use quorate_core::limits;
 use quorate_core::replica::Bounds;
+use quorate_core::session::table::SessionLimits;
 
 use crate::cluster;
 use crate::fault::{Episode, Fault, Target, Unsynced, Way};
@@ -55,6 +56,12 @@ pub struct Plan {
     pub scripts_percent: u32,
     /// Of 100 calls, so many only read.
     pub reads_percent: u32,
+    /// Of 100 clients, so many have sessions.
+    pub sessions_percent: u32,
+    /// Of 100 calls of those, so many are followed by copies of earlier ones.
+    pub duplicates_percent: u32,
+    /// What bounds sessions.
+    pub sessions: SessionLimits,
     /// What bounds replicas.
     pub bounds: Bounds,
     /// What bounds batches.
@@ -101,6 +108,9 @@ impl Plan {
             think_max: rng.u64(30 * MS..700 * MS),
             scripts_percent: if is_wasm { 0 } else { *pick(&mut rng, &[0, 15, 30, 60]) },
             reads_percent: rng.u32(10..60),
+            sessions_percent: 0,
+            duplicates_percent: 0,
+            sessions: SessionLimits::default(),
             bounds: bounds(&mut rng),
             batcher: batcher(&mut rng),
             parked_bytes_max: *pick(&mut rng, &[300, 4_000, 1 << 20]),
@@ -109,6 +119,7 @@ impl Plan {
             lasts,
             episodes: Vec::new(),
         };
+        plan.draw_sessions(stream(seed, "sessions"));
         plan.is_gentle = is_gentle && !is_volatile;
         let is_flipped = nodes > 2 && !is_volatile && !is_wasm && seed % FLIPPED_ONE_IN == 7;
         plan.episodes = if plan.is_gentle {
@@ -162,6 +173,20 @@ impl Plan {
         put_in_order(&mut self.episodes);
     }
 
+    /// Who has sessions, and how many there may be: often so few that one expires while its client
+    /// waits, and not so few that all do.
+    fn draw_sessions(&mut self, mut rng: fastrand::Rng) {
+        self.sessions_percent = *pick(&mut rng, &[0, 50, 100]);
+        self.duplicates_percent = *pick(&mut rng, &[2, 5, 15]);
+        let (all, clients) = (SessionLimits::default(), self.clients as usize);
+        self.sessions = SessionLimits {
+            sessions_max: *pick(&mut rng, &[all.sessions_max, clients + 3, clients + 1]),
+            replies_max: *pick(&mut rng, &[all.replies_max, 8, 4]),
+            session_bytes_max: *pick(&mut rng, &[all.session_bytes_max, 1_500]),
+            table_bytes_max: *pick(&mut rng, &[all.table_bytes_max, 1_000 * clients]),
+        };
+    }
+
     /// The same with some of its faults only.
     #[must_use]
     pub fn with_faults(&self, numbers: &[usize]) -> Self {
@@ -195,6 +220,9 @@ impl Plan {
             think_max: SECOND,
             scripts_percent: 0,
             reads_percent: 0,
+            sessions_percent: 0,
+            duplicates_percent: 0,
+            sessions: SessionLimits::default(),
             bounds: Bounds::default(),
             batcher: BatcherConfig::default(),
             parked_bytes_max: 1 << 20,

@@ -21,6 +21,8 @@ pub struct Requirement {
     pub hours: u64,
     /// Calls checked.
     pub calls: u64,
+    /// Copies of calls in logs, none of them executed.
+    pub duplicates: u64,
     /// How often each kind of fault fired.
     pub fired: u64,
     /// Bits that flipped in what a replica decided, each of which put it into quarantine.
@@ -34,6 +36,7 @@ pub const FULL: Requirement = Requirement {
     seeds: 3_000,
     hours: 20,
     calls: 1_000_000,
+    duplicates: 100_000,
     fired: 100,
     divergences: 200,
     canary: Duration::from_mins(1),
@@ -75,6 +78,7 @@ pub fn shortfalls(
         at_least("simulated hours", hours(totals), requirement.hours);
         at_least("seeds with equal traces", totals.seeds_twice * 20, requirement.seeds);
         at_least("canaries hunted", hunts.len() as u64, Canary::ALL.len() as u64);
+        at_least("duplicates in logs", totals.duplicates, requirement.duplicates);
         at_least("calls answered", totals.answered, requirement.calls / 2);
         let flipped = [Kind::FlipWrite, Kind::FlipOutcome].map(|kind| totals.ledger.fired(kind));
         let flipped = flipped.iter().sum();
@@ -118,6 +122,7 @@ pub fn table(totals: &Totals, hunts: &[Hunt]) -> String {
     line("  answered", totals.answered.to_string());
     line("  unknown to clients, told by logs", totals.resolved.to_string());
     line("commands in logs", totals.commands.to_string());
+    line("  duplicates, none executed", totals.duplicates.to_string());
     writeln!(out, "\n  {:<34} {:>12} {:>12}", "fault", "fired", "recovered").expect(INFALLIBLE);
     for kind in Kind::ALL {
         let (fired, recovered) = (totals.ledger.fired(*kind), totals.ledger.recovered(*kind));
@@ -182,6 +187,7 @@ pub fn json(totals: &Totals, hunts: &[Hunt], missing: &[String]) -> Value {
         "answered": totals.answered,
         "resolved": totals.resolved,
         "commands": totals.commands,
+        "duplicates": totals.duplicates,
         "faults": faults,
         "marks": totals.marks,
         "canaries": canaries,

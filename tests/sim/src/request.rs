@@ -13,6 +13,7 @@ use kv::{Compare, GetReply, GetRequest, KeyValue, PutReply, PutRequest, TxnReply
 use prost::Message;
 use quorate_abi::method_id;
 use quorate_core::batch::Command;
+use quorate_core::session::{SessionId, SessionUse};
 use quorate_history::Found;
 
 /// Sets a key.
@@ -37,6 +38,8 @@ pub enum Request {
     Script(Script),
     /// Runs a script as a query, which may not write.
     Look(Script),
+    /// Opens a session; the number of the call is its nonce.
+    Open(u64),
 }
 
 /// What a client is told.
@@ -53,6 +56,8 @@ pub enum Reply {
     },
     /// Of a script.
     Script(ScriptReply),
+    /// The session that was opened.
+    Session(SessionId),
 }
 
 impl fmt::Display for Request {
@@ -63,6 +68,7 @@ impl fmt::Display for Request {
                 write!(f, "put {} = {value} if its revision is {revision}", Key(*key))
             }
             Self::Get(key) => write!(f, "get {}", Key(*key)),
+            Self::Open(_) => f.write_str("open a session"),
             Self::Script(script) | Self::Look(script) => {
                 let steps = script.steps.iter().map(|step| format!("{:?}", step.kind()));
                 let steps: Vec<_> = steps.collect();
@@ -88,6 +94,7 @@ impl fmt::Display for Reply {
                 }
             }
             Self::Script(reply) => write!(f, "{} steps done", reply.steps.len()),
+            Self::Session(id) => write!(f, "session {}", id.number),
         }
     }
 }
@@ -224,6 +231,7 @@ impl Request {
     /// As it travels.
     pub fn encode(&self) -> Command {
         let (method, payload) = match self {
+            Self::Open(nonce) => return Command::open_session(*nonce),
             Self::Put(key, value, padding) => (PUT, put(*key, *value, *padding).encode_to_vec()),
             Self::Cas(key, wanted, value) => (TXN, cas(*key, *wanted, *value).encode_to_vec()),
             Self::Get(key) => (GET, GetRequest { key: key_bytes(*key) }.encode_to_vec()),
@@ -235,6 +243,9 @@ impl Request {
     /// A command as the log has it; `None` if it is none of a client's.
     pub fn decode(command: &Command) -> Option<Self> {
         let payload = &command.payload[..];
+        if let Some(SessionUse::Open { nonce }) = command.session {
+            return Some(Self::Open(nonce));
+        }
         match command.method {
             PUT => {
                 let PutRequest { key, value, .. } = PutRequest::decode(payload).ok()?;
@@ -254,10 +265,10 @@ impl Request {
         }
     }
 
-    /// The number of the call that a command belongs to.
+    /// The number of the call that a command belongs to; when it was sent again, of the first.
     pub fn call(&self) -> Option<u64> {
         match self {
-            Self::Put(_, call, _) | Self::Cas(_, _, call) => Some(*call),
+            Self::Put(_, call, _) | Self::Cas(_, _, call) | Self::Open(call) => Some(*call),
             Self::Get(_) | Self::Look(_) => None,
             Self::Script(script) => Some(script.call),
         }
@@ -284,6 +295,7 @@ impl Request {
                 Some(register(reply.revision, reply.succeeded, found))
             }
             Self::Script(_) | Self::Look(_) => ScriptReply::decode(bytes).ok().map(Reply::Script),
+            Self::Open(_) => std::str::from_utf8(bytes).ok()?.parse().ok().map(Reply::Session),
         }
     }
 }

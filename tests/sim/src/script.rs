@@ -11,6 +11,9 @@
 //! | `run 500ms`, `run 2s` | lets time pass; tells what happened |
 //! | `until leader`, `until answered` | lets time pass until a node leads, or all have answers |
 //! | `put 1 a`, `get 1 a`, `cas 1 a 3` | calls a node; a call writes its own number |
+//! | `open 1` | opens a session |
+//! | `put 1 a seq 2` | the same as that call of the session that was opened last |
+//! | `again 1 5` | sends call 5 once more, to this node |
 //! | `cut 1 2`, `part 1 2 \| 3`, `heal` | cuts one way, or all ways between two sides; heals all |
 //! | `kill 1`, `start 1`, `stop 1` | ends a process, starts it, stops it in order |
 //! | `pause 1`, `resume 1` | lets a process stand still, and go on |
@@ -109,6 +112,18 @@ impl Teller {
                 let revision = revision.parse()?;
                 self.ask(node, key, |key, call| Request::Cas(key, revision, call))?;
             }
+            ["open", node] => {
+                let node = node.parse()?;
+                self.cluster()?.ask(node, Request::Open)?;
+            }
+            ["put", node, key, "seq", seq] => {
+                let (node, seq) = (node.parse()?, seq.parse()?);
+                let key = register(key)?;
+                let asked =
+                    self.cluster()?.ask_in_session(node, seq, |call| Request::Put(key, call, 0))?;
+                asked.context("no session was opened")?;
+            }
+            ["again", node, call] => self.cluster()?.ask_again(node.parse()?, call.parse()?)?,
             ["cut", from, to] => {
                 let (from, to) = (from.parse()?, to.parse()?);
                 self.cluster()?.set_cut(from, to, true);
@@ -147,7 +162,7 @@ impl Teller {
         request: impl FnOnce(u32, u64) -> Request,
     ) -> anyhow::Result<()> {
         let node = node.parse()?;
-        let key = key_number(key.as_bytes()).context("a register is a letter")?;
+        let key = register(key)?;
         self.cluster()?.ask(node, |call| request(key, call))?;
         Ok(())
     }
@@ -178,6 +193,10 @@ impl Teller {
         }
         Ok(())
     }
+}
+
+fn register(key: &str) -> anyhow::Result<u32> {
+    key_number(key.as_bytes()).context("a register is a letter")
 }
 
 fn duration(text: &str) -> anyhow::Result<Time> {

@@ -27,6 +27,23 @@ pub(crate) const READ_BY_LEASE: &str = "read by a lease";
 pub(crate) const LEASE_NOT_THERE: &str = "lease read without a lease";
 pub(crate) const READ_STALE: &str = "stale read";
 
+quorate_core::named! {
+    /// A rare path of sessions.
+    #[expect(missing_docs, reason = "their names say it")]
+    SessionPath {
+        Opened = "session opened",
+        Duplicate = "duplicate answered",
+        DuplicateInEntry = "duplicate within its entry",
+        DuplicateInLaterTerm = "duplicate in a later term",
+        DuplicateOfRejection = "duplicate of a rejection",
+        DuplicateLate = "duplicate after a hundred entries",
+        Expired = "session expired",
+        Forgotten = "session had let go of a number",
+        NeverOpened = "session never opened",
+        Reused = "session number reused",
+    }
+}
+
 /// Every path, none of them taken.
 pub fn none() -> Tally {
     let own = [
@@ -45,7 +62,9 @@ pub fn none() -> Tally {
         LEASE_NOT_THERE,
         READ_STALE,
     ];
-    Mark::ALL.iter().map(|mark| mark.name()).chain(own).map(|name| (name, 0)).collect()
+    let marks = Mark::ALL.iter().map(|mark| mark.name());
+    let sessions = SessionPath::ALL.iter().map(|path| path.name());
+    marks.chain(sessions).chain(own).map(|name| (name, 0)).collect()
 }
 
 /// Adds another tally.
@@ -53,6 +72,11 @@ pub fn add(sum: &mut Tally, other: &Tally) {
     for (name, count) in other {
         *sum.entry(name).or_default() += count;
     }
+}
+
+/// Counts one more.
+pub fn hit(tally: &mut Tally, name: &'static str) {
+    count(tally, name, 1);
 }
 
 /// Adds to one path.

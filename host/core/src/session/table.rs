@@ -165,6 +165,11 @@ impl Table {
         Some(())
     }
 
+    /// What bounds it.
+    pub(crate) fn limits(&self) -> SessionLimits {
+        self.limits
+    }
+
     /// Begins an entry: `view` is the state before it.
     pub(crate) fn begin(&mut self, view: Arc<dyn StateView>, id: LogId) -> Entry<'_> {
         let opened_before = self.opened;

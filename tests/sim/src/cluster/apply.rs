@@ -1,12 +1,13 @@
 //! Apply and queries: what an entry decides, what a view of the state tells, and who is told.
 
-use quorate_core::outcome::Fatal;
+use quorate_core::id::LogId;
+use quorate_core::outcome::{Fatal, Outcome};
 use quorate_core::replica::Committed;
 use quorate_core::run::Run;
 use quorate_core::state::StateStore as _;
 
 use super::process::{Decision, Query, Token, Work};
-use super::{Cluster, Event};
+use super::{Cluster, Event, Verdict};
 use crate::fault::Kind;
 use crate::oracle::{Checked, Violation, digest_of, ensure};
 use crate::program::SimProgram;
@@ -56,6 +57,7 @@ impl Cluster {
             format!("entry {id}: {} waiters, {} outcomes", waiters.len(), decided.len())
         })?;
         if self.node(number).diverged.is_none() {
+            self.decided.entry(id.index).or_insert_with(|| decided.clone());
             self.oracle.applied(member, id.index, digest)?;
         }
         self.trace.note((self.now, number), "applies", [id.index, digest], || {
@@ -111,5 +113,15 @@ impl Cluster {
         let outcome = SimProgram::query(self.module.as_ref(), run)
             .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
         self.serve(number, reader, (seen, outcome))
+    }
+
+    /// What was told of a call where it was decided, whether or not its client heard it.
+    pub(crate) fn verdicts(&self, call: u64) -> &[Verdict] {
+        self.verdicts.get(&call).map_or(&[], Vec::as_slice)
+    }
+
+    /// What an entry's commands decided, and where first.
+    pub(crate) fn outcomes(&self, index: u64) -> &[(LogId, Outcome)] {
+        self.decided.get(&index).map_or(&[], Vec::as_slice)
     }
 }

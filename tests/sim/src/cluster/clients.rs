@@ -1,40 +1,105 @@
 //! Calls: how they are made, how commands get to the leader, and what their clients are told.
 
 use quorate_core::batch::{Command, Proposal};
+use quorate_core::session::{SessionCall, SessionId, SessionUse};
 
 use super::process::{Origin, Packet, Token, Told};
 use super::{Cluster, Event, Verdict};
-use crate::calls::{Call, How, Outcome};
+use crate::calls::{Call, Client, How, Next, Outcome};
 use crate::oracle::{Checked, Violation, ensure};
 use crate::request::Request;
+use crate::session::Sent;
 use crate::time::{MS, Time};
 
 /// How long a client waits for an answer.
 const CALL_WAIT_MAX: Time = 5_500 * MS;
 /// Calls that come at once, just before a node is stopped.
 const BURST: u32 = 6;
+/// Copies of calls that are sent at once, and one more.
+const COPIES_MAX: u32 = 6;
+/// Of so many copies, one takes the number of another call, and one is of no session.
+const FORGED_ONE_IN: u32 = 16;
 /// A client stays with its node; one time of so many it tries another.
 const WANDERS_ONE_IN: u32 = 12;
 
 impl Cluster {
     /// A client makes its next call.
     pub(super) fn client_calls(&mut self, number: u32) -> Checked {
-        if self.is_healing {
-            return Ok(());
-        }
         let call = self.calls.len() as u64;
-        let nodes = self.plan.nodes;
         let client = &mut self.clients[number as usize];
-        if client.node == 0 || client.rng.u32(0..WANDERS_ONE_IN) == 0 {
-            client.node = client.rng.u32(1..=nodes);
+        if client.node == 0 || client.rng.u32(0..WANDERS_ONE_IN) == 0 || self.is_healing {
+            client.node = self.serving[client.rng.usize(0..self.serving.len())];
         }
         let node = client.node;
-        let mut request = client.next(call, &self.plan);
         let how = client.how(&self.plan);
-        if self.now < self.quiet_until && request.is_command() {
-            request = Request::Get(0);
+        if self.now < self.quiet_until && !self.is_healing {
+            return self.call_as(node, number, Request::Get(0), how);
         }
-        self.call_as(node, number, request, how)
+        match client.next(call, &self.plan, self.is_healing) {
+            Some(Next::Plain(request)) => self.call_as(node, number, request, how)?,
+            Some(Next::Numbered(request, session)) => {
+                let sent = Sent { first: call, call: session };
+                if let Some(session) = &mut client.session {
+                    session.sends(sent);
+                }
+                self.send((node, number), request, how, (call, Some(session)))?;
+            }
+            Some(Next::Again(sent)) => self.send_again(node, number, sent)?,
+            None => return Ok(()),
+        }
+        self.duplicates(number, node)
+    }
+
+    fn send_again(&mut self, node: u32, client: u32, sent: Sent) -> Checked {
+        let request = self.calls[sent.first as usize].request.clone();
+        self.send((node, client), request, How::Linearizable, (sent.first, Some(sent.call)))
+    }
+
+    /// Copies of calls that a client has sent, at any node and at any time, as networks and
+    /// impatient clients make them; and some that only look like copies.
+    fn duplicates(&mut self, number: u32, node: u32) -> Checked {
+        let percent = self.plan.duplicates_percent;
+        let client = &mut self.clients[number as usize];
+        if self.is_healing || client.session.is_none() || client.rng.u32(0..100) >= percent {
+            return Ok(());
+        }
+        for _ in 0..self.rng.u32(1..COPIES_MAX) {
+            let call = self.calls.len() as u64;
+            let Client { rng, session: Some(session), .. } = &mut self.clients[number as usize]
+            else {
+                return Ok(());
+            };
+            let node = if rng.bool() { node } else { rng.u32(1..=self.plan.nodes) };
+            let kind = rng.u32(0..FORGED_ONE_IN);
+            let Some(sent) = session.any_of_past(rng) else { return Ok(()) };
+            match kind {
+                0 => {
+                    let Some(sent) = session.any_known(rng) else { continue };
+                    let forged = (call, Some(sent.call));
+                    self.send(
+                        (node, u32::MAX),
+                        Request::Put(0, call, 0),
+                        How::Linearizable,
+                        forged,
+                    )?;
+                }
+                1 => {
+                    let (far, id) = (rng.bool(), sent.call.id);
+                    let (number, nonce) =
+                        if far { (id.number + 1_000, id.nonce) } else { (id.number, !id.nonce) };
+                    let id = SessionId { number, nonce };
+                    let forged = (call, Some(SessionCall { id, ..sent.call }));
+                    self.send(
+                        (node, u32::MAX),
+                        Request::Put(0, call, 0),
+                        How::Linearizable,
+                        forged,
+                    )?;
+                }
+                _ => self.send_again(node, u32::MAX, sent)?,
+            }
+        }
+        Ok(())
     }
 
     /// While a node is isolated: somebody writes elsewhere, and somebody reads there.
@@ -75,11 +140,29 @@ impl Cluster {
         request: Request,
         how: How,
     ) -> Checked {
+        let number = self.calls.len() as u64;
+        self.send((node, client), request, how, (number, None))
+    }
+
+    /// The same of a call that may have been sent before: first by that number.
+    pub(super) fn send(
+        &mut self,
+        (node, client): (u32, u32),
+        request: Request,
+        how: How,
+        (first, session): (u64, Option<SessionCall>),
+    ) -> Checked {
         let (now, number) = (self.now, self.calls.len() as u64);
-        self.trace.note((now, node), "is called", [number, client.into()], || {
-            format!("call {number}: {request}{how}")
+        self.trace.note((now, node), "is called", [number, client.into()], || match session {
+            None => format!("call {number}: {request}{how}"),
+            Some(SessionCall { id, seq, floor }) => {
+                let session = format!("session {}, {seq} from {floor}", id.number);
+                format!("call {number}: {request}; {session}")
+            }
         });
         self.calls.push(Call {
+            first,
+            session,
             client,
             node,
             request,
@@ -164,7 +247,9 @@ impl Cluster {
             return self.take_read(number, call);
         }
         let status = process.replica.status();
-        let command = request.encode();
+        let session = self.calls[call as usize].session.map(SessionUse::Call);
+        let mut command = request.encode();
+        command.session = session.or(command.session);
         match status.leader.map(|leader| leader.node().get()) {
             Some(leader) if leader != number => {
                 self.transmit(number, leader, Packet::Forward(call, command, life));
@@ -206,10 +291,13 @@ impl Cluster {
         if self.calls[call as usize].request.is_command()
             && let Some(verdict) = verdict
         {
-            let before = self.verdicts.insert(call, verdict);
-            ensure(before.is_none(), "a waiter is answered once", || {
-                format!("call {call}, {before:?} before")
+            let is_repeatable = self.calls[call as usize].session.is_some();
+            let verdicts = self.verdicts.entry(call).or_default();
+            // A network may have made two calls of one.
+            ensure(verdicts.is_empty() || is_repeatable, "a waiter is answered once", || {
+                format!("call {call}, {verdicts:?} before")
             })?;
+            verdicts.push(verdict);
         }
         self.told(number, call, origin, told)
     }
@@ -239,7 +327,7 @@ impl Cluster {
         if twice {
             return Err(Violation::new("a call is answered once", format!("call {number}")));
         }
-        let (node, client) = (call.node, call.client);
+        let (node, client, first) = (call.node, call.client, call.first);
         call.ended = now;
         call.outcome = outcome_of(&call.request, told)?;
         let outcome = call.outcome.clone();
@@ -256,6 +344,9 @@ impl Cluster {
             format!("call {number}: {outcome}{why}")
         });
         let Some(client_state) = self.clients.get_mut(client as usize) else { return Ok(()) };
+        if let Some(session) = &mut client_state.session {
+            session.learn(first, &outcome);
+        }
         let pause = match &outcome {
             Outcome::Answered(_, Ok(reply)) => {
                 client_state.learn(&request, reply);

@@ -14,6 +14,7 @@ use crate::fault::Unsynced;
 use crate::oracle::{Checked, Violation, ensure};
 use crate::program::Flip;
 use crate::request::Request;
+use crate::session::Session;
 use crate::time::{MS, SECOND, Time};
 
 /// Election time-outs within which the survivors must have converged.
@@ -49,7 +50,7 @@ impl Cluster {
         loop {
             self.follow_members(&mut survivors, &mut probes)?;
             let all_serve = self.probe(&mut probes)?;
-            if all_serve && self.has_settled(&survivors) {
+            if all_serve && self.has_settled(&survivors) && self.all_is_known() {
                 break;
             }
             if self.now >= until {
@@ -77,6 +78,7 @@ impl Cluster {
         }
         self.reconcile()?;
         let survivors = self.choose_survivors();
+        self.serving.clone_from(&survivors);
         self.trace.note((now, 0), "heals", [survivors.len() as u64, 0], || {
             format!("survivors are {survivors:?}")
         });
@@ -203,6 +205,12 @@ impl Cluster {
             && survivors.iter().all(|number| self.unsettled(*number).is_none())
     }
 
+    /// Whoever has a session gets to know what became of each of its calls.
+    fn all_is_known(&self) -> bool {
+        let mut sessions = self.clients.iter().filter_map(|client| client.session.as_ref());
+        sessions.all(Session::knows_all)
+    }
+
     fn unsettled(&self, number: u32) -> Option<String> {
         let last = self.oracle.log().len() as u64;
         let Some(process) = &self.nodes[number as usize - 1].process else {
@@ -230,6 +238,9 @@ impl Cluster {
         for (number, probe) in survivors.iter().zip(probes) {
             let unsettled = self.unsettled(*number).unwrap_or_else(|| "has settled".to_owned());
             why.push(format!("node {number} {unsettled}, answered {}", probe.answered));
+        }
+        if !self.all_is_known() {
+            why.push("a call of a session has no answer".to_owned());
         }
         why.join("; ")
     }

@@ -1,13 +1,15 @@
 //! A cluster by hand: faults and calls one at a time, and what each node has, for stories.
 
 use quorate_core::log::LogStore as _;
+use quorate_core::session::SessionCall;
 use quorate_core::state::StateStore as _;
 
 use super::Cluster;
+use crate::calls::{How, Outcome};
 use crate::disk;
 use crate::fault::Unsynced;
 use crate::oracle::Checked;
-use crate::request::Request;
+use crate::request::{Reply, Request};
 use crate::time::{MS, Time};
 
 /// How often a condition is looked at.
@@ -84,9 +86,34 @@ impl Cluster {
         Ok(number)
     }
 
+    /// The same as a call of the session that was opened last, if one was.
+    pub fn ask_in_session(
+        &mut self,
+        node: u32,
+        seq: u64,
+        request: impl FnOnce(u64) -> Request,
+    ) -> Checked<Option<u64>> {
+        let opened = self.calls.iter().rev().find_map(|call| match call.outcome {
+            Outcome::Answered(_, Ok(Reply::Session(id))) => Some(id),
+            _ => None,
+        });
+        let Some(id) = opened else { return Ok(None) };
+        let number = self.calls.len() as u64;
+        let session = SessionCall { id, seq, floor: 1 };
+        self.send((node, u32::MAX), request(number), How::Linearizable, (number, Some(session)))?;
+        Ok(Some(number))
+    }
+
+    /// Sends a call once more, to any node.
+    pub fn ask_again(&mut self, node: u32, call: u64) -> Checked {
+        let call = &self.calls[call as usize];
+        let (request, sent) = (call.request.clone(), (call.first, call.session));
+        self.send((node, u32::MAX), request, How::Linearizable, sent)
+    }
+
     /// Whether all calls have an outcome.
     pub fn all_answered(&self) -> bool {
-        self.calls.iter().all(|call| call.outcome != crate::calls::Outcome::Pending)
+        self.calls.iter().all(|call| call.outcome != Outcome::Pending)
     }
 
     /// What a node is and has, on one line.

@@ -39,7 +39,7 @@ impl Cluster {
         let founders = self.founders();
         let (bounds, batcher, lease) = (self.plan.bounds, self.plan.batcher, self.plan.lease);
         let module = self.module.clone();
-        let now = self.now;
+        let (now, sessions) = (self.now, self.plan.sessions);
         let node = self.node(number);
         let program = SimProgram::new(module.as_ref(), &node.flip);
         node.life += 1;
@@ -60,7 +60,7 @@ impl Cluster {
         };
         let node = self.node(number);
         let state = Arc::clone(&node.state) as Arc<dyn StateStore>;
-        let machine = match Machine::new(GROUP, program, state) {
+        let machine = match Machine::bounded(GROUP, program, state, sessions) {
             Ok(machine) => machine,
             Err(fatal) => return self.not_started(number, &fatal),
         };

@@ -15,6 +15,7 @@ use quorate_core::machine::Machine;
 use quorate_core::members::Members;
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::{Committed, Lease, Outbox, Refusal, Replica, Staged, Transfer};
+use quorate_core::session::SessionUse;
 use quorate_core::state::StateView;
 
 use super::members::Hello;
@@ -118,6 +119,21 @@ impl Work {
                 Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
             },
             Self::Install(_) => 0,
+        }
+    }
+}
+
+impl Packet {
+    /// Whether the network may double it: not what is meant to be said once.
+    pub(crate) fn may_come_twice(&self) -> bool {
+        match self {
+            Self::Raft(..)
+            | Self::Hello(_)
+            | Self::Admit(_)
+            | Self::Snapshot(_)
+            | Self::Report(..) => true,
+            Self::Forward(_, command, _) => matches!(command.session, Some(SessionUse::Call(_))),
+            Self::Answer(..) => false,
         }
     }
 }

@@ -373,7 +373,7 @@ impl Cluster {
         node.state.install(staged.state).map_err(goes_on)?;
         let digest = state::digest(&*node.state.snapshot()).map_err(goes_on)?;
         let Some(process) = &mut node.process else { return Ok(()) };
-        let applied = process.machine.state_replaced();
+        let applied = process.machine.state_replaced().map_err(goes_on)?;
         let known = self.snapshots.get(&applied.index).copied();
         let is_right = applied == staged.applied && known == Some(digest);
         ensure(is_right, "what is installed is what was sent", || {

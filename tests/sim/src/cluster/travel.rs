@@ -24,7 +24,7 @@ impl Cluster {
                     self.ledger.fire(Kind::Delay, 0);
                 }
                 if let Some(again_at) = arrival.again_at
-                    && !matches!(packet, Packet::Forward(..) | Packet::Answer(..))
+                    && packet.may_come_twice()
                 {
                     self.ledger.fire(Kind::Duplicate, 0);
                     let again = Event::Arrive(from, to, Box::new(packet.clone()));
