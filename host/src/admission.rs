@@ -1,8 +1,13 @@
 //! How much a node takes on at a time: calls, and the bytes of their requests. What exceeds it is
 //! refused at once, before it is read: a caller that waits would hold memory while it does, and
 //! those who are let in would all be late.
+//!
+//! Those who are refused are told when to come back, each at a moment of its own. A refusal costs
+//! about as much of a core as the call itself does without its fsync: if all came back at once, a
+//! node under five times its load would spend its time on refusing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use quorate_core::limits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,6 +17,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Admission {
     calls: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    returns: Arc<Returns>,
+}
+
+/// When the next caller that is refused may come back.
+#[derive(Debug)]
+struct Returns(Mutex<Instant>);
+
+impl Returns {
+    fn next(&self, now: Instant) -> Duration {
+        let mut last = self.0.lock().expect("no holder of this lock panics");
+        let first = now + Duration::from_millis(limits::RETRY_AFTER_MS_MIN);
+        let latest = now + Duration::from_millis(limits::RETRY_AFTER_MS_MAX);
+        *last = (*last + Duration::from_micros(limits::RETURNS_EVERY_US)).clamp(first, latest);
+        *last - now
+    }
 }
 
 /// A call that is taken on, until this is dropped.
@@ -31,7 +51,13 @@ impl Default for Admission {
 impl Admission {
     fn new(calls_max: usize, bytes_max: usize) -> Self {
         let room = |max| Arc::new(Semaphore::new(max));
-        Self { calls: room(calls_max), bytes: room(bytes_max) }
+        let returns = Arc::new(Returns(Mutex::new(Instant::now())));
+        Self { calls: room(calls_max), bytes: room(bytes_max), returns }
+    }
+
+    /// When a caller that is refused now may come back.
+    pub fn retry_after(&self) -> Duration {
+        self.returns.next(Instant::now())
     }
 
     /// Takes on a call whose request is not read yet, if there is room.
@@ -72,6 +98,18 @@ mod tests {
         drop(second);
         assert!(admission.enter().is_some());
         assert!(admission.enter().unwrap().weighs(40));
+    }
+
+    #[test]
+    fn who_is_refused_comes_back_at_a_moment_of_its_own() {
+        let now = Instant::now();
+        let returns = Returns(Mutex::new(now));
+        let ms = |at| returns.next(at).as_millis();
+        assert_eq!([ms(now), ms(now), ms(now)], [250, 251, 252]);
+        assert_eq!(ms(now + Duration::from_secs(60)), 250, "they have come");
+        let later = now + Duration::from_secs(60);
+        let longest = (0..20_000).map(|_| ms(later)).max();
+        assert_eq!(longest, Some(u128::from(limits::RETRY_AFTER_MS_MAX)));
     }
 
     #[test]

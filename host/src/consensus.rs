@@ -237,8 +237,8 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         let status = self.replica.status();
         self.out.outputs.status.send_if_modified(|seen| {
             // Those who watch wait for a leader; every commit would wake them in vain.
-            let progress = Status { committed: status.committed, last: status.last, ..*seen };
-            let changed = progress != status;
+            let Status { committed, last, base, log_bytes, .. } = status;
+            let changed = Status { committed, last, base, log_bytes, ..*seen } != status;
             *seen = status;
             changed
         });

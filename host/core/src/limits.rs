@@ -63,8 +63,13 @@ pub const SNAPSHOT_TICKS_MAX: u32 = 300;
 pub const CALLS_MAX: usize = 4096;
 /// The bytes of their requests, all together.
 pub const CALL_BYTES_MAX: usize = 64 * MIB;
-/// After how many milliseconds a caller that was refused for want of room is told to come back.
-pub const RETRY_AFTER_MS: u64 = 250;
+/// After how many milliseconds a caller that was refused for want of room is told to come back, at
+/// the least.
+pub const RETRY_AFTER_MS_MIN: u64 = 250;
+/// The same at the most, however many there are.
+pub const RETRY_AFTER_MS_MAX: u64 = 10_000;
+/// Microseconds between two callers that come back.
+pub const RETURNS_EVERY_US: u64 = 1_000;
 /// How many milliseconds a command waits for the batcher before it is refused.
 pub const SUBMIT_WAIT_MS_MAX: u64 = 1_000;
 /// Raft messages that wait for consensus, and as many bytes for each peer's connection.

@@ -161,6 +161,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             committed: raft.raft_log.committed,
             last: raft.raft_log.last_index(),
             base: self.raw.store().base().id.index,
+            log_bytes: self.raw.store().sizes().bytes(),
         }
     }
 

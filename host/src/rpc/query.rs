@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quorate_core::batch::Command;
 use quorate_core::id::LogId;
+use quorate_core::limits;
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::Lease;
 use quorate_core::run::Run;
@@ -147,7 +148,10 @@ impl Latest {
         index.await.map_err(stopping)?.map_err(|refusal| {
             use quorate_core::replica::Refusal;
             match refusal {
-                Refusal::Busy => status::busy("too many reads wait; try later"),
+                Refusal::Busy => {
+                    let after = Duration::from_millis(limits::RETRY_AFTER_MS_MIN);
+                    status::busy("too many reads wait; try later", after)
+                }
                 Refusal::NotLeader(_) | Refusal::Overwritten => no_leader(),
             }
         })

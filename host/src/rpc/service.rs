@@ -80,7 +80,7 @@ impl tower_service::Service<http::Request<Body>> for PluginService {
                 return Ok(calls.unimplemented(path).into_http());
             };
             let Some(admitted) = calls.submitter.admission.enter() else {
-                return Ok(calls.with_node(status::no_room()).into_http());
+                return Ok(calls.no_room().into_http());
             };
             let unary = Unary { method: method.clone(), calls, admitted: Some(admitted) };
             let response = Grpc::new(BytesCodec)
@@ -127,9 +127,9 @@ impl UnaryService<Bytes> for Unary {
         let command = Command::new(self.method.id, payload);
         let kind = self.method.kind;
         Box::pin(async move {
-            let mut admitted = admitted.ok_or_else(status::no_room)?;
+            let mut admitted = admitted.ok_or_else(|| calls.no_room())?;
             if !admitted.weighs(command.payload.len()) {
-                return Err(calls.with_node(status::no_room()));
+                return Err(calls.no_room());
             }
             match kind {
                 Kind::Command => {
@@ -150,8 +150,10 @@ pub(super) async fn command(
     command: Command,
 ) -> Result<Response<Bytes>, Status> {
     let result = submitter.submit(command, limits::FORWARD_HOPS_MAX).await;
-    let decided =
-        result.map_err(|undecided| with_node(submitter.node, status::of_undecided(undecided)))?;
+    let decided = result.map_err(|undecided| {
+        let retry_after = || submitter.admission.retry_after();
+        with_node(submitter.node, status::of_undecided(undecided, retry_after))
+    })?;
     let outcome = decided.outcome.map_err(status::to_tonic);
     with_place(outcome, decided.id, decided.node)
 }
@@ -180,6 +182,10 @@ impl Calls {
 
     fn with_node(&self, status: Status) -> Status {
         with_node(self.node, status)
+    }
+
+    fn no_room(&self) -> Status {
+        self.with_node(status::no_room(self.submitter.admission.retry_after()))
     }
 
     fn unimplemented(&self, path: &str) -> Status {

@@ -71,8 +71,8 @@ pub fn to_tonic(status: v1::Status) -> Status {
     Status::with_details_and_metadata(code, status.message, status.details, metadata)
 }
 
-/// The status of a command without an outcome.
-pub fn of_undecided(undecided: Undecided) -> Status {
+/// The status of a command without an outcome; `retry_after` is asked where there was no room.
+pub fn of_undecided(undecided: Undecided, retry_after: impl FnOnce() -> Duration) -> Status {
     match undecided {
         Undecided::NoLeader => Status::unavailable(
             "no leader was found in time; the command was not executed, and may be sent again",
@@ -80,9 +80,10 @@ pub fn of_undecided(undecided: Undecided) -> Status {
         Undecided::Stopping => Status::unavailable(
             "this node is stopping; the command was not executed, and may be sent to another",
         ),
-        Undecided::Busy => {
-            busy("the leader has too much to do; the command was not executed: send it again later")
-        }
+        Undecided::Busy => busy(
+            "the leader has too much to do; the command was not executed: send it again later",
+            retry_after(),
+        ),
         Undecided::DiskFull => Status::resource_exhausted(
             "a disk is nearly full, the leader's or those of a majority, and nothing is taken but \
              what makes room; the command was not executed: delete something, or make room",
@@ -95,17 +96,17 @@ pub fn of_undecided(undecided: Undecided) -> Status {
 
 /// Too much is asked of this node, or of the leader; says when to come back, in the standard
 /// details and in the metadata that clients with a policy for retries go by.
-pub fn busy(message: &str) -> Status {
-    let after = Duration::from_millis(limits::RETRY_AFTER_MS);
+pub fn busy(message: &str, after: Duration) -> Status {
     let details = ErrorDetails::with_retry_info(Some(after));
     let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    status.metadata_mut().insert(PUSHBACK_KEY, MetadataValue::from(limits::RETRY_AFTER_MS));
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    status.metadata_mut().insert(PUSHBACK_KEY, MetadataValue::from(after_ms));
     status
 }
 
 /// A call that this node does not take on.
-pub fn no_room() -> Status {
-    busy("this node has too much to do; the call was not executed: send it again later")
+pub fn no_room(after: Duration) -> Status {
+    busy("this node has too much to do; the call was not executed: send it again later", after)
 }
 
 /// The status of a change of members that was not made; its details say why.
@@ -148,13 +149,14 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_want_of_room_is_told_when_to_come_back() {
-        for status in [no_room(), of_undecided(Undecided::Busy)] {
+        let told = Duration::from_millis(321);
+        for status in [no_room(told), of_undecided(Undecided::Busy, || told)] {
             assert_eq!(status.code(), Code::ResourceExhausted);
             assert!(status.message().contains("was not executed"));
             let after = status.get_details_retry_info().unwrap().retry_delay.unwrap();
-            assert_eq!(after.as_millis(), u128::from(limits::RETRY_AFTER_MS));
+            assert_eq!(after, told);
             let pushback = status.metadata().get(PUSHBACK_KEY).unwrap();
-            assert_eq!(pushback.to_str().unwrap(), limits::RETRY_AFTER_MS.to_string());
+            assert_eq!(pushback.to_str().unwrap(), "321");
         }
     }
 

@@ -218,4 +218,6 @@ pub struct Status {
     pub last: u64,
     /// The index before the first in the log.
     pub base: u64,
+    /// The bytes of the entries in the log.
+    pub log_bytes: u64,
 }

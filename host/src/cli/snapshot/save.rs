@@ -25,8 +25,8 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Any node's client address
-    #[arg(long, value_name = "HOST:PORT")]
-    endpoint: String,
+    #[arg(long, env = "QUORATE_AT", value_name = "ADDR")]
+    at: String,
     /// Where to save
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut progress = Progress::start();
     let saved = runtime.block_on(async {
         tokio::select! {
-            saved = save(&arguments.endpoint, file, &mut progress) => saved,
+            saved = save(&arguments.at, file, &mut progress) => saved,
             // The file is dropped, and so removed.
             interrupted = interrupted() => Err(interrupted.into()),
         }

@@ -23,7 +23,7 @@ const END_MAX: Duration = Duration::from_secs(30);
 
 fn save_command(address: &str, file: &Path) -> Command {
     let mut command = quorate();
-    command.args(["snapshot", "save", "--endpoint", address, "-o", "json"]).arg(file);
+    command.args(["snapshot", "save", "--at", address, "-o", "json"]).arg(file);
     command
 }
 
