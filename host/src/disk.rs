@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_a_share_of_a_small_disk_and_bounded_on_a_large_one() {
-        assert_eq!(reserve(100 << 20) >> 20, 4, "five percent, less the rounding");
+        assert_eq!(reserve(100 << 20), 5 << 20, "five percent");
         assert_eq!(reserve(1 << 40), DISK_RESERVE_BYTES);
         assert_eq!(reserve(0), 0);
         let temp = tempfile::tempdir().unwrap();
