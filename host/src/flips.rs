@@ -27,8 +27,8 @@ const GROUP: GroupId = GroupId(1);
 /// For each kind of thing that bits flip in: more than 500 in all.
 const FLIPS: usize = 160;
 const ENTRIES: u64 = 120;
-/// Text for people and locks: nothing of the data is in them.
-const NOT_DATA: [&str; 3] = ["LOG", "LOCK", "IDENTITY"];
+/// Text for people, and locks: nothing of the data is in them, and nothing reads them.
+const NOT_DATA: [&str; 4] = ["LOG", "LOCK", "IDENTITY", "OPTIONS"];
 
 /// What was noticed, and what made no difference.
 #[derive(Debug, Default)]

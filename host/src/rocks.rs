@@ -6,13 +6,14 @@
 //! against both.
 //!
 //! 1. `record`: the checksum that each record carries
-//! 2. `log`, `tail`: [`RocksLog`], and its recent entries in memory
+//! 2. `log`, `tail`, `wal`: [`RocksLog`], its recent entries in memory, its write-ahead files
 //! 3. `state`: [`RocksState`], and [`RocksBuilder`], which makes one from a snapshot
 
 mod log;
 mod record;
 mod state;
 mod tail;
+mod wal;
 
 use std::path::Path;
 

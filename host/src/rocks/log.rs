@@ -72,6 +72,7 @@ pub struct RocksLog {
 impl RocksLog {
     /// Opens the log of `group` in the folder `dir`, new or as it was left, and checks all of it.
     pub fn open(dir: &Path, group: GroupId) -> Result<Self, Fatal> {
+        super::wal::check(dir)?;
         let db = super::open(&options(), dir)?;
         Self::load(Disk { db, group }, LOG_CACHE_BYTES_MAX as u64)
     }

@@ -198,7 +198,7 @@ fn damage_to_a_synced_write_is_never_taken_for_a_torn_one() {
         let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
         bytes[at] ^= 1;
         fs::write(&wal, bytes).unwrap();
-        assert!(error(reopen(copy.path())).contains("cannot open the folder"));
+        assert!(error(reopen(copy.path())).contains("is damaged at byte"));
     }
 }
 

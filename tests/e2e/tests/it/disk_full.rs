@@ -58,7 +58,10 @@ async fn a_leader_whose_disk_is_nearly_full_refuses_writes_and_goes_on_reading_a
     assert_eq!(deleted.message.deleted, 1, "what makes room is taken");
 
     cluster.disks().make_room(&folder);
-    kv.put_eventually("kept", "written").await;
+    let written = wait::eventually("a Put", wait::LONG, async || {
+        kv.put("kept", "written").await.map_err(|status| status.to_string())
+    });
+    written.await;
 }
 
 /// Fills the disk of a node.
