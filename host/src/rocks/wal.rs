@@ -2,8 +2,8 @@
 //!
 //! RocksDB's own reader takes some damage for the end of the file, and drops what follows, or never
 //! returns (version 11.8): the length of a record is under no checksum, so one that reaches behind
-//! the end looks like a write that was cut off; and a flipped bit of its type makes it a record of a
-//! recycled file, which ours never are. Acknowledged entries would be gone in silence.
+//! the end looks like a write that was cut off; and a flipped bit of its type makes it a record of
+//! a recycled file, which ours never are. Acknowledged entries would be gone in silence.
 //!
 //! A file is blocks of 32 KiB, a block is records: a masked CRC-32C of all but these four bytes and
 //! the next two; the length, 2 bytes; a type, 1 byte; the payload. What is left of a block that
