@@ -5,6 +5,7 @@ use quorate_core::log::LogStore as _;
 use quorate_core::members::{Seat, Standing};
 use quorate_core::state::StateStore as _;
 
+use super::members::Hello;
 use super::process::Packet;
 use super::{Cluster, Event};
 use crate::disk::{self, Ailment};
@@ -269,16 +270,16 @@ impl Cluster {
         let from = status.leader.map_or(1, RaftId::get);
         let commit = status.last + 1_000;
         let (to, term) = (member.get(), status.term);
+        // As if it came from itself, whom it believes, whatever has become of its data.
+        let hello = Hello { is_wiped: false, ..self.hello(number, number) };
         let mut forged = Message { from, to, term, commit, ..Message::default() };
         for kind in [MessageType::MsgHeartbeat, MessageType::MsgReadIndex, MessageType::MsgPropose]
         {
             forged.set_msg_type(kind);
             let bytes = forged.write_to_bytes().unwrap_or_default();
-            let hello = self.hello(number, number);
             self.arrive(number, number, Packet::Raft(member, bytes.into(), hello))?;
         }
         let noise: Vec<u8> = (0..self.rng.usize(0..80)).map(|_| self.rng.u8(..)).collect();
-        let hello = self.hello(number, number);
         self.arrive(number, number, Packet::Raft(member, noise.into(), hello))?;
         let stranger = NodeId::new(self.plan.nodes + 5).map(|node| RaftId::new(node, 1));
         stranger.map_or(Ok(()), |stranger| self.arrive(number, number, Packet::Admit(stranger)))

@@ -27,7 +27,7 @@ pub(crate) struct Hello {
     /// The data folder that it knows the other one with.
     expects: Option<(RaftId, StoreId)>,
     /// What no node knows: that the data of this one are gone.
-    is_wiped: bool,
+    pub(crate) is_wiped: bool,
 }
 
 /// What an operator is about to do.
