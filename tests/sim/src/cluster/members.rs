@@ -25,7 +25,7 @@ pub(crate) struct Hello {
     pub(crate) member: RaftId,
     pub(crate) store: StoreId,
     /// The data folder that it knows the other one with.
-    expects: Option<(RaftId, StoreId)>,
+    pub(crate) expects: Option<(RaftId, StoreId)>,
     /// What no node knows: that the data of this one are gone.
     pub(crate) is_wiped: bool,
 }
