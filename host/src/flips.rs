@@ -2,7 +2,7 @@
 //! between nodes. Each is noticed, or changes nothing that anybody could read; none is served.
 //!
 //! The bits are drawn from fixed seeds, so a failure can be repeated. Files are those of real
-//! RocksDBs, as a process leaves them: what was synced lies in the write-ahead file, and after a
+//! `RocksDB`, as a process leaves them: what was synced lies in the write-ahead file, and after a
 //! restart in tables.
 
 use std::fs;
@@ -242,10 +242,10 @@ fn no_flipped_bit_of_a_message_is_taken() {
         } else {
             format!("{{\"number\":{number}}}").repeat(1 + number).into_bytes()
         };
-        let mut sealed = Vec::new();
-        sealer.seal(&plain, &mut sealed);
-        let what = flip(&mut sealed, &mut rng);
-        let opened = Opener::default().open(sealed.into()).map(|opened| opened.to_vec());
+        let mut message = Vec::new();
+        sealer.seal(&plain, &mut message);
+        let what = flip(&mut message, &mut rng);
+        let opened = Opener::default().open(message.into()).map(|opened| opened.to_vec());
         tally.judge(opened, &plain, &what);
     }
     tally.check(FLIPS);

@@ -121,7 +121,7 @@ struct Stages {
     batcher: JoinHandle<()>,
     raft: Worker<()>,
     apply: Worker<()>,
-    flusher: Worker<()>,
+    syncer: Worker<()>,
     peers_serving: watch::Sender<()>,
     peers: JoinHandle<()>,
     runtime: Runtime,
@@ -214,13 +214,13 @@ impl Node {
         })?;
         let store = Arc::clone(&state) as Arc<dyn StateStore>;
         let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&store))?;
-        let (states, watched) = (Arc::clone(&state), Arc::clone(&integrity));
+        let (stores, watched) = (Arc::clone(&state), Arc::clone(&integrity));
         let apply = tasks::stage(format!("node-{node}-apply"), failed.clone(), move || {
-            apply::run(machine, (&states, &watched), &committed, &applied_sender)
+            apply::run(machine, (&stores, &watched), &committed, &applied_sender)
         })?;
-        let states = Arc::clone(&state);
-        let flusher = tasks::stage(format!("node-{node}-flush"), failed, move || {
-            tasks::flush(&states, &flushes, &durable_sender)
+        let stores = Arc::clone(&state);
+        let syncer = tasks::stage(format!("node-{node}-flush"), failed, move || {
+            tasks::flush(&stores, &flushes, &durable_sender)
         })?;
 
         let module = config.module;
@@ -263,7 +263,7 @@ impl Node {
             batcher,
             raft,
             apply,
-            flusher,
+            syncer,
             peers_serving,
             peers,
             runtime,
@@ -312,7 +312,7 @@ impl Node {
     fn stop_stages(&mut self) {
         self.stop_serving();
         let Some(stages) = self.stages.take() else { return };
-        let Stages { submit, batcher, raft, apply, flusher, peers_serving, peers, runtime, .. } =
+        let Stages { submit, batcher, raft, apply, syncer, peers_serving, peers, runtime, .. } =
             stages;
         // The last submitter. The batcher flushes, and closes the intake.
         drop(submit);
@@ -321,7 +321,7 @@ impl Node {
         raft.join();
         // Apply finishes what is committed, and makes it durable.
         apply.join();
-        flusher.join();
+        syncer.join();
         // Peers last: until here, raft heard them.
         drop(peers_serving);
         tasks::end(&runtime, peers, PEERS_GRACE_MAX);

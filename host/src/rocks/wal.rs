@@ -125,7 +125,7 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(damage(&flipped).is_some(), "bit {bit}");
         }
-        let with_room = [sound.clone(), vec![0; 100]].concat();
+        let with_room = [sound, vec![0; 100]].concat();
         assert_eq!(damage(&with_room), None);
     }
 

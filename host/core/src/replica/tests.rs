@@ -69,8 +69,8 @@ impl Outbox<Waiter, Reader> for Effects {
 impl Effects {
     /// What its state has.
     fn state(&self) -> LogId {
-        let applied = self.applied.last().map_or(LogId::default(), |(id, _)| *id);
-        applied.max(self.installed.last().map_or(LogId::default(), |staged| staged.applied))
+        let applied = self.applied.last().map(|(id, _)| *id).unwrap_or_default();
+        applied.max(self.installed.last().map(|staged| staged.applied).unwrap_or_default())
     }
 }
 

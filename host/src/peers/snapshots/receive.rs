@@ -139,7 +139,7 @@ impl Receiver {
             Content::Records(records) => {
                 for record in records {
                     let put = staging.builder.put(record.space, &record.key, &record.value);
-                    put.map_err(cannot_write)?;
+                    put.map_err(|fatal| cannot_write(&fatal))?;
                 }
             }
             Content::End => {}
@@ -185,10 +185,10 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fatal> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Status::internal(error.to_string()))?.map_err(cannot_write)
+    done.map_err(|error| Status::internal(error.to_string()))?.map_err(|fatal| cannot_write(&fatal))
 }
 
-fn cannot_write(fatal: Fatal) -> Status {
+fn cannot_write(fatal: &Fatal) -> Status {
     tracing::error!("a snapshot cannot be stored: {fatal}");
     Status::internal("the snapshot cannot be stored there; its log says why")
 }

@@ -157,7 +157,7 @@ fn encode(
     view: Arc<dyn StateView>,
     from: Option<Position>,
 ) -> mpsc::Receiver<Result<Bytes, Refused>> {
-    let (frames, encoded) = mpsc::channel(FRAMES_MAX);
+    let (sender, frames) = mpsc::channel(FRAMES_MAX);
     tokio::task::spawn_blocking(move || {
         let encoder = match from {
             Some(position) => Encoder::resume(&header, view, position),
@@ -166,7 +166,7 @@ fn encode(
         let fault = |fatal| Refused::internal(format!("{fatal}"));
         let mut encoder = match encoder {
             Ok(encoder) => encoder,
-            Err(fatal) => return drop(frames.blocking_send(Err(fault(fatal)))),
+            Err(fatal) => return drop(sender.blocking_send(Err(fault(fatal)))),
         };
         loop {
             let frame = match encoder.next_frame() {
@@ -174,12 +174,12 @@ fn encode(
                 Ok(None) => return,
                 Err(fatal) => Err(fault(fatal)),
             };
-            if frames.blocking_send(frame).is_err() {
+            if sender.blocking_send(frame).is_err() {
                 return;
             }
         }
     });
-    encoded
+    frames
 }
 
 /// What may be sent, so that clients and the disk keep their share.

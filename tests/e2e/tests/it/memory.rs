@@ -33,7 +33,7 @@ async fn killed_and_admitted_anew(rounds: usize, choose: impl Fn(u64, &[u64]) ->
                 ledger.check(&cluster.kv(first)).await;
             }
             cluster.start_node(node);
-            cluster.process(node).logs(&["asking to be admitted anew"]);
+            cluster.process(node).logs(&["asking to be admitted as a new member"]);
             cluster.process(node).logs(&[": admitted"]);
         }
         load.stop().await;

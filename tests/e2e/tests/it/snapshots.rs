@@ -33,7 +33,7 @@ async fn a_node_that_was_down_for_too_long_comes_back_by_a_snapshot() {
     let load = Load::start(&ledger, [cluster.kv(leader), cluster.kv(other)].into_iter());
     // Longer than the log is kept for a member that is silent.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    ledger.grows_by(MANY as usize).await;
+    ledger.grows_by(usize::try_from(MANY).unwrap()).await;
 
     cluster.start_node(down);
     ledger.grows_by(100).await;
@@ -89,7 +89,7 @@ async fn a_node_that_forgot_its_log_joins_anew_by_a_snapshot() {
     let leader = cluster.kv(1).leader().await;
     let forgetful = cluster.others(leader)[0];
     let load = Load::start(&ledger, [cluster.kv(leader)].into_iter());
-    ledger.grows_by(MANY as usize).await;
+    ledger.grows_by(usize::try_from(MANY).unwrap()).await;
     cluster.kill(forgetful);
     cluster.start_node(forgetful);
     ledger.grows_by(100).await;

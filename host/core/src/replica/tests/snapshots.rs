@@ -175,7 +175,7 @@ fn a_snapshot_that_came_too_late_is_of_no_use() {
     let forged = Staged { applied: LogId { term: 9, index: 99 }, state: 3, ..staged.clone() };
     group.carry(&transfer, forged.clone());
     let forged_message = Bytes::from_static(b"no message");
-    let junk = Event::Snapshot { message: forged_message, staged: forged.clone() };
+    let junk = Event::Snapshot { message: forged_message, staged: forged };
     group.handle(behind, junk);
     assert_eq!(group.at(behind).effects.discarded.len(), 3);
     assert_eq!(group.at(behind).effects.installed, [staged]);
