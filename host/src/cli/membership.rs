@@ -40,7 +40,8 @@ pub(super) struct Beginning {
 
 /// Finds out how a node begins. Asks members where it has to, for as long as it takes.
 pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Beginning, Failure> {
-    let memory = identity::remember(wanted.data)?;
+    let memory = identity::remember(wanted.data);
+    let memory = memory.map_err(|error| usage(format_args!("{error:#}")))?;
     let peers = wanted.peers.clone().unwrap_or_default();
     if let Some(memory) = memory {
         // It knows its cluster. What is said now counts before what was said then.
@@ -56,7 +57,7 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Beginning, Failure> {
         let founders: Vec<_> = peers.keys().copied().collect();
         if founders.is_empty() {
             return Err(usage(
-                "--peers is missing: the first nodes of a cluster name all of them; a node that \
+                "--peers is missing (or QUORATE_PEERS): the first nodes of a cluster name all of them; a node that \
                  comes later names one to --join",
             ));
         }

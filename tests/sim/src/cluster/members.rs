@@ -98,7 +98,10 @@ impl Cluster {
     /// An operator begins to do something; false when there is nothing to do.
     pub(super) fn operate(&mut self, fault: Fault, until: Time) -> Checked {
         let members = self.members();
-        let is_whole = self.nodes.iter().all(|node| node.is_out || !node.is_doomed());
+        // A voter that is gone for good is one that the others would wait for in vain.
+        let is_there = |voter: &RaftId| self.nodes.iter().any(|node| node.member() == *voter);
+        let is_whole = self.nodes.iter().all(|node| node.is_out || !node.is_doomed())
+            && members.voters.iter().all(is_there);
         let votes = members.seats.values().filter(|seat| seat.standing == Standing::Voter).count();
         if !self.operations.is_empty() || !is_whole || votes != members.voters.len() {
             return Ok(());
