@@ -321,16 +321,16 @@ impl Cluster {
         let is_voter = |seat: &&Seat| seat.standing == Standing::Voter;
         let wanted = members.seats.values().filter(is_voter).count();
         let lost = wanted.saturating_sub(whole);
-        // What is lost already can be lost again.
+        let is_calm = self.operations.is_empty() && !members.is_joint();
+        // What is lost already can be lost again, unless it is about to get a vote.
         if !is_whole(&self.nodes[number as usize - 1]) {
-            return true;
+            return is_calm;
         }
         let since = self.oracle.voters_since();
         let knows = |node: &super::Node| {
             node.process.as_ref().is_some_and(|process| process.applied >= since)
         };
         let all_know = self.nodes.iter().all(|node| since == 0 || knows(node) || !is_whole(node));
-        let is_calm = self.operations.is_empty() && !members.is_joint();
         all_know && is_calm && lost < (wanted - 1) / 2
     }
 
