@@ -57,8 +57,8 @@ pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Beginning, Failure> {
         let founders: Vec<_> = peers.keys().copied().collect();
         if founders.is_empty() {
             return Err(usage(
-                "--peers is missing (or QUORATE_PEERS): the first nodes of a cluster name all of them; a node that \
-                 comes later names one to --join",
+                "--peers is missing (or QUORATE_PEERS): the first nodes of a cluster name all of \
+                 them; a node that comes later names one to --join",
             ));
         }
         if !founders.contains(&wanted.node) {
