@@ -96,8 +96,6 @@ crate::named! {
         SnapshotUnreported = "snapshot-unreported",
         /// A snapshot's log is written first, and which state goes with it after that.
         InstallApart = "install-apart",
-        /// A member asks for a snapshot although not all of its log is committed.
-        SnapshotAskedEarly = "snapshot-asked-early",
         /// The digest of a replica leaves out what commands decided.
         DigestWithoutOutcomes = "digest-without-outcomes",
         /// The digest of a replica leaves out what entries wrote.

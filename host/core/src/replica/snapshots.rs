@@ -81,8 +81,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     fn ask_for_snapshot(&mut self) {
         let raft = &self.raw.raft;
         let is_asked = raft.pending_request_snapshot != raft::INVALID_INDEX;
-        let is_quiet = raft.raft_log.committed == raft.raft_log.last_index()
-            || canary::is_planted(Canary::SnapshotAskedEarly);
+        let is_quiet = raft.raft_log.committed == raft.raft_log.last_index();
         if self.snapshots.is_wanted && !is_asked && is_quiet && self.raw.request_snapshot().is_ok()
         {
             self.marks.hit(Mark::SnapshotAskedFor);
