@@ -17,7 +17,7 @@ run: build ## a cluster of three nodes on this machine, in the foreground
 test: setup-test
 	cargo test --release --workspace
 
-sim: setup ## the simulator as CI runs it: 4,000 seeds, then every planted bug must be found
+sim: setup ## the simulator as CI runs it: 4,700 seeds, then every planted bug must be found
 	cargo sim -- --full
 
 hostile: setup ## 5,000 modules that mean harm

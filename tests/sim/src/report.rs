@@ -33,7 +33,7 @@ pub struct Requirement {
 
 /// What CI runs.
 pub const FULL: Requirement = Requirement {
-    seeds: 4_000,
+    seeds: 4_700,
     hours: 20,
     calls: 1_000_000,
     duplicates: 100_000,
