@@ -116,7 +116,7 @@ fn change_to_proto(change: &Change) -> v1::change_request::Change {
     }
 }
 
-/// What [`change_to_proto`] made, or an operator.
+/// What `change_to_proto` made, or an operator.
 pub fn change_of_proto(change: v1::change_request::Change) -> Result<Change, Problem> {
     use v1::change_request::Change as Proto;
     let node = |id: u64| {

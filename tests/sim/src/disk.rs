@@ -2,7 +2,7 @@
 //!
 //! The log is a file of records, one for each durable round, each with a checksum. What was written
 //! and not synced when the process ends may be there, gone, cut off, or there in parts; what was
-//! synced may rot. The log that runs on it is the core's own [`MemoryLog`], filled from the file at
+//! synced may rot. The log that runs on it is the core's own `MemoryLog`, filled from the file at
 //! each start: so what a crash leaves behind is what raft starts from.
 //!
 //! The disk also keeps what the simulator knows better than the node: what is durable at which

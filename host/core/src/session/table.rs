@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `0` | how many sessions were opened, u64 |
 //! | `1`, the session's number | its nonce, the index of its last use and its floor, u64 each |
-//! | `2`, the session's number, `seq` | a [`Told`] |
+//! | `2`, the session's number, `seq` | a `Told` |
 //!
 //! Numbers within keys are u64, big-endian.
 
