@@ -72,32 +72,24 @@ impl Cluster {
             let node = if rng.bool() { node } else { rng.u32(1..=self.plan.nodes) };
             let kind = rng.u32(0..FORGED_ONE_IN);
             let Some(sent) = session.any_of_past(rng) else { return Ok(()) };
-            match kind {
+            let forged = match kind {
                 0 => {
-                    let Some(sent) = session.any_known(rng) else { continue };
-                    let forged = (call, Some(sent.call));
-                    self.send(
-                        (node, u32::MAX),
-                        Request::Put(0, call, 0),
-                        How::Linearizable,
-                        forged,
-                    )?;
+                    let Some(known) = session.any_known(rng) else { continue };
+                    known.call
                 }
                 1 => {
                     let (far, id) = (rng.bool(), sent.call.id);
                     let (number, nonce) =
                         if far { (id.number + 1_000, id.nonce) } else { (id.number, !id.nonce) };
-                    let id = SessionId { number, nonce };
-                    let forged = (call, Some(SessionCall { id, ..sent.call }));
-                    self.send(
-                        (node, u32::MAX),
-                        Request::Put(0, call, 0),
-                        How::Linearizable,
-                        forged,
-                    )?;
+                    SessionCall { id: SessionId { number, nonce }, ..sent.call }
                 }
-                _ => self.send_again(node, u32::MAX, sent)?,
-            }
+                _ => {
+                    self.send_again(node, u32::MAX, sent)?;
+                    continue;
+                }
+            };
+            let put = Request::Put(0, call, 0);
+            self.send((node, u32::MAX), put, How::Linearizable, (call, Some(forged)))?;
         }
         Ok(())
     }
