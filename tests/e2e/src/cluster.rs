@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::binary::quorate;
+use crate::binary::{quorate, run};
 use crate::disk::Disks;
 use crate::kv::Kv;
 use crate::network::Network;
@@ -133,6 +134,16 @@ impl Cluster {
     /// The data folder of a node.
     pub fn data(&self, node: u64) -> PathBuf {
         self.folder.path().join(format!("node-{node}"))
+    }
+
+    /// What `quorate status -o json` says at a node.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn status(&self, at: u64) -> Value {
+        let ran = run(&["status", "--at", self.address(at), "-o", "json"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out))
     }
 
     /// A client of a node.

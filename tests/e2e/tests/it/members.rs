@@ -16,13 +16,6 @@ const REFUSED: i32 = 3;
 const WRITES: usize = 60;
 const END_MAX: Duration = Duration::from_secs(20);
 
-/// What `quorate status -o json` says.
-fn status(cluster: &Cluster, at: u64) -> Value {
-    let ran = run(&["status", "--at", cluster.address(at), "-o", "json"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out))
-}
-
 /// `quorate member ...`, asked of a node.
 fn member(cluster: &Cluster, at: u64, arguments: &[&str]) -> Ran {
     let mut all = vec!["member"];
@@ -76,7 +69,7 @@ async fn a_cluster_grows_from_one_to_five_nodes_and_back_while_clients_write() {
         grow(&mut cluster, 1, node);
         ledger.grows_by(WRITES).await;
     }
-    let seen = status(&cluster, 3);
+    let seen = cluster.status(3);
     let nodes = seen["nodes"].as_array().expect("a list");
     assert_eq!(nodes.len(), 5, "{seen}");
     for node in nodes {
@@ -194,7 +187,7 @@ async fn a_node_whose_data_was_wiped_is_refused_until_it_comes_back_as_another_m
     cluster.process(wiped).says("ready ");
     ledger.check(&cluster.kv(wiped)).await;
     wait::eventually("a vote for who came back", wait::LONG, async || {
-        let seen = status(&cluster, leader);
+        let seen = cluster.status(leader);
         let nodes = seen["nodes"].as_array().expect("a list");
         let node = nodes.iter().find(|node| node["id"] == wiped);
         match node {
@@ -249,7 +242,7 @@ async fn a_survivor_of_a_lost_quorum_goes_on_alone_and_the_lost_never_come_back(
     cluster.start_node(survivor);
     ledger.check(&cluster.kv(survivor)).await;
     ledger.write(&cluster.kv(survivor)).await.expect("it leads alone");
-    let seen = status(&cluster, survivor);
+    let seen = cluster.status(survivor);
     assert_eq!(seen["nodes"].as_array().map(Vec::len), Some(1), "{seen}");
 
     // The others know nothing of it, and are not listened to.
