@@ -9,13 +9,10 @@ use quorate_abi::{ABSENT, Frame, NO_MORE, Verdict};
 
 use crate::Status;
 use crate::plugin::{self, Plugin};
-use crate::store::Store;
+use crate::store::{Store, VALUE_BYTES};
 
 /// Room for a frame at first. Most fit, and an instance is as cheap as the memory it touches.
 const FRAME_BYTES: usize = 4 * 1024;
-
-/// Room for a value at first.
-const VALUE_BYTES: usize = 512;
 
 /// Runs commands until there are no more.
 pub fn apply<P: Plugin>() {

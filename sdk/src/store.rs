@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+/// Room for a value at first. One that is longer takes a second crossing.
+pub(crate) const VALUE_BYTES: usize = 512;
+
 /// One of the two implementations. Shared references throughout: what may write is decided by the
 /// types that are built on top, [`Query`](crate::Query) and [`Command`](crate::Command).
 pub(crate) trait Store {

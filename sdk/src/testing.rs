@@ -13,6 +13,20 @@ use crate::{Command, Query, Status};
 /// Where a machine's clock starts: 2025-01-01 in UTC.
 const START_MS: u64 = 1_735_689_600_000;
 
+/// What a call asked the state for, counted as the host would: each use of an import of the state
+/// is a crossing. Reading a value of over 512 bytes takes two, since the first tells how much room it
+/// needs; a scan takes one for each page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// How often the call crossed to the host. Taking the call and answering it do not count.
+    pub host_calls: u64,
+    /// Bytes of keys and values in reads: those of the ends of scans, of all that scans came by, and
+    /// of values that came twice included.
+    pub read_bytes: u64,
+    /// Bytes of keys and values in writes; deletions have keys alone.
+    pub written_bytes: u64,
+}
+
 /// A deployed plugin, as far as a native test needs one. The methods are called directly,
 ///
 /// ```
@@ -56,6 +70,7 @@ impl<P: Plugin> Machine<P> {
 
     /// Runs a query.
     pub fn query<T>(&self, run: impl FnOnce(&Query<'_>) -> T) -> T {
+        self.state.begin();
         run(&Query::new(&self.state, &self.frame(0, &[])))
     }
 
@@ -69,8 +84,25 @@ impl<P: Plugin> Machine<P> {
 
     /// Calls a query by its path, `kv.v1.Kv/Get`, with an encoded request.
     pub fn call_query(&self, path: &str, request: &[u8]) -> Result<Vec<u8>, Status> {
+        self.state.begin();
         let reply = plugin::query::<P>(&self.state, &self.frame(method_id(path), request))?;
         check_length(reply)
+    }
+
+    /// What the last call asked the state for: a command, also one that failed, or a query.
+    ///
+    /// ```
+    /// use quorate_sdk::{Counter, testing::Machine};
+    ///
+    /// const VISITS: Counter = Counter::new("visits");
+    ///
+    /// let mut machine = Machine::<()>::new();
+    /// machine.command(|cx| Ok(VISITS.add(cx, 1)))?;
+    /// assert_eq!(machine.last_costs().host_calls, 2, "one reads, one writes");
+    /// # Ok::<(), quorate_sdk::Status>(())
+    /// ```
+    pub fn last_costs(&self) -> Costs {
+        self.state.costs()
     }
 
     /// The log index of the last command.
@@ -96,6 +128,7 @@ impl<P: Plugin> Machine<P> {
         run: impl FnOnce(&Memory, &Frame<'_>) -> Result<T, Status>,
     ) -> Result<T, Status> {
         self.index += 1;
+        self.state.begin();
         let frame = self.frame(method, payload);
         let transaction = Transaction(&mut self.state);
         let result = run(transaction.0, &frame);

@@ -1,4 +1,5 @@
 //! The SDK as a plugin uses it, on the native state.
 
 mod collections;
+mod costs;
 mod dispatch;
