@@ -100,6 +100,11 @@ impl<'a> Query<'a> {
         self.store.get(key)
     }
 
+    /// Whether there is a raw key.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.store.contains(key)
+    }
+
     /// The pairs with raw keys in `lo..hi`, in order. An empty `hi` is no bound.
     pub fn scan(&self, lo: &[u8], hi: &[u8]) -> Scan<'_, (Vec<u8>, Vec<u8>)> {
         let decode: scan::Decode<_> = |_, key, value| (key.to_vec(), value.to_vec());

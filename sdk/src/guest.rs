@@ -83,6 +83,11 @@ impl Store for Imports {
         found.then_some(value)
     }
 
+    fn contains(&self, key: &[u8]) -> bool {
+        // SAFETY: `key` is live, and the host writes nothing where there is no room.
+        unsafe { host::kv_get(key.as_ptr(), key.len(), [].as_mut_ptr(), 0) != ABSENT }
+    }
+
     fn put(&self, key: &[u8], value: &[u8]) {
         // SAFETY: both slices are live.
         unsafe { host::kv_put(key.as_ptr(), key.len(), value.as_ptr(), value.len()) }

@@ -2,9 +2,10 @@
 //!
 //! | type | bytes |
 //! |---|---|
-//! | `u8` ... `u64` | big-endian |
-//! | `i8` ... `i64` | big-endian with the sign bit flipped |
+//! | `u8` ... `u128` | big-endian |
+//! | `i8` ... `i128` | big-endian with the sign bit flipped |
 //! | `bool` | 0 or 1 |
+//! | `Option` | 0, or 1 and the key |
 //! | strings and bytes, at the end of a key | as they are |
 //! | strings and bytes, before another part | `00` becomes `00 ff`; then the terminator `00 01` |
 //! | tuples | their parts, one after the other |
@@ -12,9 +13,12 @@
 //! The terminator sorts below an escaped zero and below any other byte that could follow, so a
 //! string comes before those it is a prefix of, whatever part comes next.
 
-use std::ops::{
-    Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive,
-};
+mod range;
+#[cfg(test)]
+mod tests;
+
+pub use range::{Cut, KeyPrefix, KeyRange, Prefix};
+pub(crate) use range::{Form, ends};
 
 /// A type that a [`Map`](crate::Map) can have as its key. It is what a scan gives back.
 pub trait Key: AsKey<Self> + Sized {
@@ -33,35 +37,6 @@ pub trait AsKey<K> {
 
     /// Appends the key so that another part can follow.
     fn write_part(&self, out: &mut Vec<u8>);
-}
-
-/// A range of keys, in any of Rust's notations: `a..b`, `a..=b`, `a..`, `..` and so on. (The
-/// standard library's `RangeBounds` leaves the compiler guessing at `"a".."b"`.)
-pub trait KeyRange<K> {
-    /// Where it begins and ends.
-    fn bounds(&self) -> (Bound<&dyn AsKey<K>>, Bound<&dyn AsKey<K>>);
-}
-
-macro_rules! ranges {
-    ($($range:ty)*) => {$(
-        impl<K, Q: AsKey<K>> KeyRange<K> for $range {
-            fn bounds(&self) -> (Bound<&dyn AsKey<K>>, Bound<&dyn AsKey<K>>) {
-                let start = RangeBounds::<Q>::start_bound(self);
-                let end = RangeBounds::<Q>::end_bound(self);
-                (start.map(|key| key as _), end.map(|key| key as _))
-            }
-        }
-    )*};
-}
-
-ranges! {
-    Range<Q> RangeInclusive<Q> RangeFrom<Q> RangeTo<Q> RangeToInclusive<Q> (Bound<Q>, Bound<Q>)
-}
-
-impl<K> KeyRange<K> for RangeFull {
-    fn bounds(&self) -> (Bound<&dyn AsKey<K>>, Bound<&dyn AsKey<K>>) {
-        (Bound::Unbounded, Bound::Unbounded)
-    }
 }
 
 impl<K, T: AsKey<K> + ?Sized> AsKey<K> for &T {
@@ -101,8 +76,8 @@ macro_rules! fixed {
 }
 
 fixed! {
-    u8, 0; u16, 0; u32, 0; u64, 0;
-    i8, i8::MIN; i16, i16::MIN; i32, i32::MIN; i64, i64::MIN;
+    u8, 0; u16, 0; u32, 0; u64, 0; u128, 0;
+    i8, i8::MIN; i16, i16::MIN; i32, i32::MIN; i64, i64::MIN; i128, i128::MIN;
 }
 
 impl AsKey<Self> for bool {
@@ -129,6 +104,40 @@ impl Key for bool {
     }
 }
 
+impl<K, Q: AsKey<K>> AsKey<Option<K>> for Option<Q> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.is_some()));
+        if let Some(key) = self {
+            key.write(out);
+        }
+    }
+
+    fn write_part(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.is_some()));
+        if let Some(key) = self {
+            key.write_part(out);
+        }
+    }
+}
+
+impl<K: Key> Key for Option<K> {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0] => Some(None),
+            [1, key @ ..] => K::read(key).map(Some),
+            _ => None,
+        }
+    }
+
+    fn read_part(bytes: &mut &[u8]) -> Option<Self> {
+        match bytes.split_off_first()? {
+            0 => Some(None),
+            1 => K::read_part(bytes).map(Some),
+            _ => None,
+        }
+    }
+}
+
 const ZERO: u8 = 0x00;
 const ESCAPED_ZERO: u8 = 0xff;
 const TERMINATOR: u8 = 0x01;
@@ -139,13 +148,17 @@ impl AsKey<Vec<u8>> for [u8] {
     }
 
     fn write_part(&self, out: &mut Vec<u8>) {
-        for &byte in self {
-            out.push(byte);
-            if byte == ZERO {
-                out.push(ESCAPED_ZERO);
-            }
-        }
+        write_escaped(self, out);
         out.extend_from_slice(&[ZERO, TERMINATOR]);
+    }
+}
+
+fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    for &byte in bytes {
+        out.push(byte);
+        if byte == ZERO {
+            out.push(ESCAPED_ZERO);
+        }
     }
 }
 
@@ -243,94 +256,4 @@ macro_rules! tuple {
 
 tuple!(first A P; last B Q);
 tuple!(first A P, second B Q; last C R);
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::Debug;
-
-    use super::*;
-
-    fn written<K>(key: &impl AsKey<K>) -> Vec<u8> {
-        let mut out = Vec::new();
-        key.write(&mut out);
-        out
-    }
-
-    /// Reads back each key, and compares each with each: bytes sort as values do.
-    fn check<K: Key + Ord + Debug>(keys: &[K]) {
-        for a in keys {
-            let bytes = written(a);
-            assert_eq!(K::read(&bytes).as_ref(), Some(a));
-            for b in keys {
-                assert_eq!(bytes.cmp(&written(b)), a.cmp(b), "{a:?} and {b:?}");
-            }
-        }
-    }
-
-    /// All strings of up to three of the bytes that matter.
-    fn byte_strings() -> Vec<Vec<u8>> {
-        let mut all = vec![Vec::new()];
-        for length in 0..3 {
-            let longest: Vec<_> = all.iter().filter(|s| s.len() == length).cloned().collect();
-            for byte in [0x00, 0x01, 0x02, 0xfe, 0xff] {
-                all.extend(longest.iter().map(|s| [s.as_slice(), &[byte]].concat()));
-            }
-        }
-        all
-    }
-
-    #[test]
-    fn numbers_sort_as_numbers() {
-        check(&[u64::MIN, 1, 255, 256, u64::MAX - 1, u64::MAX]);
-        check(&[i64::MIN, i64::MIN + 1, -256, -1, 0, 1, 255, 256, i64::MAX]);
-        check(&(u8::MIN..=u8::MAX).collect::<Vec<_>>());
-        check(&(i8::MIN..=i8::MAX).collect::<Vec<_>>());
-        check(&[i16::MIN, -1, 0, i16::MAX]);
-        check(&[i32::MIN, -1, 0, i32::MAX]);
-        check(&[u16::MIN, 1, u16::MAX]);
-        check(&[u32::MIN, 1, u32::MAX]);
-        check(&[false, true]);
-    }
-
-    #[test]
-    fn strings_sort_as_strings() {
-        check(&byte_strings());
-        check(&["", "a", "a\0", "a\0b", "ab", "b", "ä"].map(str::to_owned));
-    }
-
-    #[test]
-    fn tuples_sort_by_their_first_part_first() {
-        let strings = byte_strings();
-        let with_number: Vec<_> =
-            strings.iter().flat_map(|s| [0_u8, 1, 0xff].map(|n| (s.clone(), n))).collect();
-        check(&with_number);
-        let number_first: Vec<_> =
-            strings.iter().flat_map(|s| [i16::MIN, -1, 0].map(|n| (n, s.clone()))).collect();
-        check(&number_first);
-
-        let short: Vec<_> = strings.iter().filter(|s| s.len() < 2).collect();
-        let pairs: Vec<(Vec<u8>, Vec<u8>)> =
-            short.iter().flat_map(|&a| short.iter().map(|&b| (a.clone(), b.clone()))).collect();
-        check(&pairs);
-        let nested: Vec<_> =
-            pairs.iter().flat_map(|p| [false, true].map(|b| (p.clone(), b, p.0.clone()))).collect();
-        check(&nested);
-    }
-
-    #[test]
-    fn a_borrowed_key_is_the_same_key() {
-        assert_eq!(written::<(String, u64)>(&("a", 1)), written(&("a".to_owned(), 1_u64)));
-        assert_eq!(written(&b"abc"), written(&b"abc".to_vec()));
-        assert_eq!(written(&&"a"), written(&"a".to_owned()));
-    }
-
-    #[test]
-    fn what_is_not_a_key_is_none() {
-        assert_eq!(u32::read(&[0; 3]), None);
-        assert_eq!(u32::read(&[0; 5]), None);
-        assert_eq!(bool::read(&[2]), None);
-        assert_eq!(String::read(&[0xff]), None);
-        assert_eq!(<(Vec<u8>, u8)>::read(b"unterminated"), None);
-        assert_eq!(<(Vec<u8>, u8)>::read(&[0x00, 0x02, 0x00]), None, "neither escape nor end");
-    }
-}
+tuple!(first A P, second B Q, third C R; last D S);

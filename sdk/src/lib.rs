@@ -25,8 +25,9 @@
 //! }
 //! ```
 //!
-//! - **State lives in the collections** ([`Cell`], [`Counter`], [`Map`]), which the host keeps,
-//!   replicates and snapshots. Rust variables are scratch: they are gone with the next call.
+//! - **State lives in the collections** ([`Cell`], [`Counter`], [`Map`], [`Set`], [`Queue`],
+//!   [`IndexedMap`]), which the host keeps, replicates and snapshots. Rust variables are scratch:
+//!   they are gone with the next call.
 //! - **A command is a transaction.** When it returns an error, or panics, nothing has happened.
 //! - **The first argument is the permission.** A [`Query`] cannot write; see there for the proof.
 //! - **A call depends on nothing else** than the state, the request and what its context tells
@@ -51,12 +52,15 @@ mod store;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-pub use collections::{Cell, Counter, Map, Value};
+pub use collections::{
+    AnyIndex, Cell, Counter, Index, IndexedMap, Lookup, Map, MultiIndex, Queue, Rows, Set,
+    UniqueIndex, Value,
+};
 pub use context::{Command, Query};
-pub use key::{AsKey, Key, KeyRange};
+pub use key::{AsKey, Cut, Key, KeyPrefix, KeyRange, Prefix};
 pub use plugin::{Method, Plugin};
 pub use quorate_abi::limits;
-pub use scan::Scan;
+pub use scan::{Page, Scan};
 pub use status::{Code, Status};
 
 // Generated code names these by way of this crate, so that a plugin has one dependency.

@@ -85,6 +85,14 @@ impl Store for Memory {
         value
     }
 
+    fn contains(&self, key: &[u8]) -> bool {
+        check_key(key);
+        let bytes = self.pairs.borrow().get(key).map(Vec::len);
+        // The host comes by the value, although the guest has no room for it.
+        self.count(key.len() + bytes.unwrap_or(0), 0);
+        bytes.is_some()
+    }
+
     fn put(&self, key: &[u8], value: &[u8]) {
         check_key(key);
         assert!(value.len() <= VALUE_BYTES_MAX, "a value of {} bytes is too long", value.len());

@@ -1,10 +1,16 @@
 //! Iterating over a part of the state, a page at a time.
 
+mod page;
+
 use std::fmt;
 use std::vec;
 
-use quorate_abi::{page, scan};
+use quorate_abi::{page as abi, scan};
 
+use self::page::Origin;
+pub use self::page::Page;
+use crate::Status;
+use crate::collections::prefix_len;
 use crate::store::{Backend, Store as _};
 
 /// Room for a scan's first page. Most scans end within it, or are broken off.
@@ -55,7 +61,8 @@ pub struct Scan<'a, T> {
     items: vec::IntoIter<T>,
     /// The last page, kept for its room.
     page: Vec<u8>,
-    done: bool,
+    /// The range holds more than what was fetched.
+    more: bool,
 }
 
 impl<'a, T> Scan<'a, T> {
@@ -69,7 +76,7 @@ impl<'a, T> Scan<'a, T> {
         Self {
             store,
             name,
-            done: is_empty(&lo, &hi),
+            more: !is_empty(&lo, &hi),
             lo,
             hi,
             flags: 0,
@@ -78,6 +85,17 @@ impl<'a, T> Scan<'a, T> {
             items: Vec::new().into_iter(),
             page: Vec::new(),
         }
+    }
+
+    /// A scan of keys: the values are not fetched.
+    pub(crate) fn keys(
+        store: &'a Backend,
+        name: &'static str,
+        lo: Vec<u8>,
+        hi: Vec<u8>,
+        decode: Decode<T>,
+    ) -> Self {
+        Self { flags: scan::KEYS_ONLY, ..Self::new(store, name, lo, hi, decode) }
     }
 
     /// From the last key to the first. To be called before the iteration starts.
@@ -97,16 +115,61 @@ impl<'a, T> Scan<'a, T> {
         self
     }
 
-    /// The same scan without the values.
-    pub(crate) fn keys_only<K>(self, decode: Decode<K>) -> Scan<'a, K> {
-        let Self { store, name, lo, hi, flags, left, page, done, .. } = self;
-        let (flags, items) = (flags | scan::KEYS_ONLY, Vec::new().into_iter());
-        Scan { store, name, lo, hi, flags, left, decode, items, page, done }
+    /// A page of at most that many items, to be handed to a client with a token for the next one.
+    /// An empty token is for the first page. To be called in place of iterating.
+    ///
+    /// The next page begins behind the last key of this one, also when that key has gone since. A
+    /// token of another scan, of another range or direction, or a damaged one, is refused with
+    /// `INVALID_ARGUMENT`, as is a limit of zero.
+    ///
+    /// ```
+    /// use quorate_sdk::{Set, testing::Machine};
+    ///
+    /// const NAMES: Set<String> = Set::new("names");
+    ///
+    /// # let mut machine = Machine::<()>::new();
+    /// machine.command(|cx| {
+    ///     for name in ["ada", "bob", "cleo"] {
+    ///         NAMES.insert(cx, name);
+    ///     }
+    ///     let first = NAMES.iter(cx).page(2, "")?;
+    ///     assert_eq!(first.items, ["ada", "bob"]);
+    ///
+    ///     NAMES.remove(cx, "bob");
+    ///     let second = NAMES.iter(cx).page(2, &first.next_page_token)?;
+    ///     assert_eq!(second.items, ["cleo"]);
+    ///     assert_eq!(second.next_page_token, "");
+    ///     Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn page(self, limit: u32, token: &str) -> Result<Page<T>, Status> {
+        if limit == 0 {
+            return Err(Status::invalid_argument("a page has one item at least"));
+        }
+        let mut scan = self.limit(limit.into());
+        let (name, skip) = (scan.name, prefix_len(scan.name));
+        let (lo, hi) = (scan.lo.clone(), scan.hi.clone());
+        let reverse = scan.flags & scan::REVERSE != 0;
+        let origin = Origin { name, lo: &lo, hi: &hi, reverse };
+        if !token.is_empty() {
+            *scan.rest() = origin.place(token, skip)?;
+            scan.more = !is_empty(&scan.lo, &scan.hi);
+        }
+        let items = scan.by_ref().collect();
+        let more = scan.more;
+        let next_page_token = if more { origin.token(scan.rest(), skip) } else { String::new() };
+        Ok(Page { items, next_page_token })
+    }
+
+    /// The end of the range from which it is scanned: where it goes on.
+    fn rest(&mut self) -> &mut Vec<u8> {
+        if self.flags & scan::REVERSE == 0 { &mut self.lo } else { &mut self.hi }
     }
 
     /// Fetches the next page. Afterwards `lo..hi` is what lies behind it, and `pairs` has been
     /// called with its pairs.
-    fn fetch<R>(&mut self, pairs: impl FnOnce(&Self, page::Pairs<'_>) -> R) -> R {
+    fn fetch<R>(&mut self, pairs: impl FnOnce(&Self, abi::Pairs<'_>) -> R) -> R {
         let room = if self.page.is_empty() { FIRST_PAGE_BYTES } else { PAGE_BYTES };
         let mut bytes = std::mem::take(&mut self.page);
         bytes.resize(room, 0);
@@ -114,12 +177,12 @@ impl<'a, T> Scan<'a, T> {
         let limit = u32::try_from(self.left).unwrap_or(0);
         self.store.scan(&self.lo..&self.hi, self.flags, limit, &mut bytes);
 
-        let (fetched, more) = page::decode(&bytes).expect("the store's pages are well-formed");
+        let (fetched, more) = abi::decode(&bytes).expect("the store's pages are well-formed");
         let result = pairs(self, fetched.clone());
         let mut count = 0;
         let last = fetched.inspect(|_| count += 1).last();
         self.left -= count;
-        self.done = !more || self.left == 0;
+        self.more = more;
         if let Some((last, _)) = last {
             self.resume_behind(last);
         }
@@ -128,11 +191,13 @@ impl<'a, T> Scan<'a, T> {
     }
 
     fn resume_behind(&mut self, last: &[u8]) {
-        if self.flags & scan::REVERSE == 0 {
+        let is_reverse = self.flags & scan::REVERSE != 0;
+        let rest = self.rest();
+        rest.clear();
+        rest.extend_from_slice(last);
+        if !is_reverse {
             // The key that follows `last` in byte order.
-            self.lo = [last, &[0]].concat();
-        } else {
-            self.hi = last.to_vec();
+            rest.push(0);
         }
     }
 }
@@ -141,7 +206,7 @@ impl<T> Iterator for Scan<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        if self.items.as_slice().is_empty() && !self.done && self.left > 0 {
+        if self.items.as_slice().is_empty() && self.more && self.left > 0 {
             let items: Vec<T> = self.fetch(|scan, pairs| {
                 pairs.map(|(key, value)| (scan.decode)(scan.name, key, value)).collect()
             });
@@ -154,7 +219,7 @@ impl<T> Iterator for Scan<'_, T> {
     fn count(mut self) -> usize {
         self.flags |= scan::KEYS_ONLY;
         let mut count = self.items.len();
-        while !self.done && self.left > 0 {
+        while self.more && self.left > 0 {
             count += self.fetch(|_, pairs| pairs.count());
         }
         count

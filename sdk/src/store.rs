@@ -11,6 +11,8 @@ pub(crate) const VALUE_BYTES: usize = 512;
 pub(crate) trait Store {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
+    /// Whether there is such a key.
+    fn contains(&self, key: &[u8]) -> bool;
     /// Sets the value of a key.
     fn put(&self, key: &[u8], value: &[u8]);
     /// Deletes a key; tells whether it was there.

@@ -14,14 +14,14 @@ use crate::{Command, Query, Status};
 const START_MS: u64 = 1_735_689_600_000;
 
 /// What a call asked the state for, counted as the host would: each use of an import of the state
-/// is a crossing. Reading a value of over 512 bytes takes two, since the first tells how much room it
-/// needs; a scan takes one for each page.
+/// is a crossing. Reading a value of over 512 bytes takes two, since the first tells how much room
+/// it needs; a scan takes one for each page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Costs {
     /// How often the call crossed to the host. Taking the call and answering it do not count.
     pub host_calls: u64,
-    /// Bytes of keys and values in reads: those of the ends of scans, of all that scans came by, and
-    /// of values that came twice included.
+    /// Bytes of keys and values in reads: with those of the ends of scans, of all that scans came
+    /// by, and of values that came twice.
     pub read_bytes: u64,
     /// Bytes of keys and values in writes; deletions have keys alone.
     pub written_bytes: u64,

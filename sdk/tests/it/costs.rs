@@ -1,7 +1,9 @@
 //! How often a call crosses to the host, and with how many bytes.
 
 use quorate_sdk::testing::{Costs, Machine};
-use quorate_sdk::{Command, Query, Status};
+use quorate_sdk::{
+    Cell, Command, Counter, IndexedMap, Map, MultiIndex, Query, Queue, Set, Status, UniqueIndex,
+};
 
 /// What a command costs that succeeds.
 fn cost<T>(machine: &mut Machine<()>, command: impl FnOnce(&mut Command<'_>) -> T) -> Costs {
@@ -72,4 +74,83 @@ fn costs_are_those_of_the_last_call() {
     assert_eq!(machine.last_costs(), costs(2, 6, 0));
     assert!(machine.call("no.such/Method", &[]).is_err());
     assert_eq!(machine.last_costs(), Costs::default());
+}
+
+/// What the documentation of each method says.
+#[test]
+fn host_calls_of_each_method() {
+    const CELL: Cell<u64> = Cell::new("cell");
+    const COUNTER: Counter = Counter::new("counter");
+    const MAP: Map<u64, Vec<u8>> = Map::new("map");
+    const SET: Set<u64> = Set::new("set");
+    const QUEUE: Queue<u64> = Queue::new("queue");
+
+    type Step = fn(&mut Command<'_>);
+    let steps: [(&str, u64, Step); 28] = [
+        ("Cell::set", 1, |cx| CELL.set(cx, &1)),
+        ("Cell::get", 1, |cx| assert_eq!(CELL.get(cx), Some(1))),
+        ("Cell::clear", 1, |cx| assert!(CELL.clear(cx))),
+        ("Counter::add", 2, |cx| assert_eq!(COUNTER.add(cx, 1), 1)),
+        ("Counter::get", 1, |cx| assert_eq!(COUNTER.get(cx), 1)),
+        ("Counter::set", 1, |cx| COUNTER.set(cx, 7)),
+        ("Map::insert", 1, |cx| MAP.insert(cx, 1, &vec![7; 600])),
+        ("Map::get of a long value", 2, |cx| assert!(MAP.get(cx, 1).is_some())),
+        ("Map::contains", 1, |cx| assert!(MAP.contains(cx, 1))),
+        ("Map::iter", 1, |cx| assert_eq!(MAP.iter(cx).count(), 1)),
+        ("Map::keys_in", 1, |cx| assert_eq!(MAP.keys_in(cx, 1..2).count(), 1)),
+        ("Map::remove", 1, |cx| assert!(MAP.remove(cx, 1))),
+        ("Map::remove_range", 1, |cx| assert_eq!(MAP.remove_range(cx, 1..), 0)),
+        ("Set::insert", 1, |cx| SET.insert(cx, 1)),
+        ("Set::contains", 1, |cx| assert!(SET.contains(cx, 1))),
+        ("Set::iter", 1, |cx| assert_eq!(SET.iter(cx).next(), Some(1))),
+        ("Set::remove", 1, |cx| assert!(SET.remove(cx, 1))),
+        ("Set::clear", 1, |cx| assert_eq!(SET.clear(cx), 0)),
+        ("Queue::pop_front of none", 1, |cx| assert_eq!(QUEUE.pop_front(cx), None)),
+        ("Queue::peek of none", 1, |cx| assert_eq!(QUEUE.peek(cx), None)),
+        ("Queue::clear of none", 1, |cx| assert_eq!(QUEUE.clear(cx), 0)),
+        ("Queue::push_back", 3, |cx| assert_eq!(QUEUE.push_back(cx, &5), 0)),
+        ("Queue::peek", 2, |cx| assert_eq!(QUEUE.peek(cx), Some(5))),
+        ("Queue::len", 1, |cx| assert_eq!(QUEUE.len(cx), 1)),
+        ("Queue::get", 1, |cx| assert_eq!(QUEUE.get(cx, 0), Some(5))),
+        ("Queue::iter", 2, |cx| assert_eq!(QUEUE.iter(cx).count(), 1)),
+        ("Queue::pop_front", 4, |cx| assert_eq!(QUEUE.pop_front(cx), Some(5))),
+        ("Queue::clear", 3 + 3, |cx| {
+            QUEUE.push_back(cx, &6);
+            assert_eq!(QUEUE.clear(cx), 1);
+        }),
+    ];
+    let mut machine = Machine::new();
+    for (name, host_calls, step) in steps {
+        assert_eq!(cost(&mut machine, step).host_calls, host_calls, "{name}");
+    }
+}
+
+/// The same for maps with indexes. A row is its key and, in its upper half, what it is indexed by.
+#[test]
+fn host_calls_of_an_indexed_map() {
+    const ROWS: IndexedMap<u64, u64> = IndexedMap::new("rows", &[&UNIQUE, &MULTI]);
+    const UNIQUE: UniqueIndex<u64, u64> = UniqueIndex::new("unique", |row| row & 0xff);
+    const MULTI: MultiIndex<u64, u64> = MultiIndex::new("multi", |row| row >> 8);
+
+    type Step = fn(&mut Command<'_>);
+    let steps: [(&str, u64, Step); 14] = [
+        ("insert a new one", 2 + 2 + 1, |cx| ROWS.insert(cx, 1, &0x301).unwrap()),
+        ("insert with the same keys", 2, |cx| ROWS.insert(cx, 1, &0x301).unwrap()),
+        ("insert with another one", 2 + 2, |cx| ROWS.insert(cx, 1, &0x401).unwrap()),
+        ("insert with another unique one", 2 + 3, |cx| ROWS.insert(cx, 1, &0x402).unwrap()),
+        ("insert a second one", 5, |cx| ROWS.insert(cx, 2, &0x403).unwrap()),
+        ("a refused insert", 2, |cx| assert!(ROWS.insert(cx, 3, &0x402).is_err())),
+        ("key_by", 1, |cx| assert_eq!(ROWS.key_by(cx, &UNIQUE, 2), Some(1))),
+        ("get_by", 2, |cx| assert_eq!(ROWS.get_by(cx, &UNIQUE, 2), Some((1, 0x402)))),
+        ("get_by of none", 1, |cx| assert_eq!(ROWS.get_by(cx, &UNIQUE, 7), None)),
+        ("keys_by", 1, |cx| assert_eq!(ROWS.keys_by(cx, &MULTI, 4..).last(), Some((4, 2)))),
+        ("all_by", 1 + 2, |cx| assert_eq!(ROWS.all_by(cx, &MULTI, 4).last(), Some((2, 0x403)))),
+        ("counting", 1, |cx| assert_eq!(ROWS.range_by(cx, &MULTI, ..).count(), 2)),
+        ("remove", 2 + 2, |cx| assert_eq!(ROWS.remove(cx, 2), Some(0x403))),
+        ("clear", 1 + 2, |cx| assert_eq!(ROWS.clear(cx), 1)),
+    ];
+    let mut machine = Machine::new();
+    for (name, host_calls, step) in steps {
+        assert_eq!(cost(&mut machine, step).host_calls, host_calls, "{name}");
+    }
 }

@@ -3,3 +3,6 @@
 mod collections;
 mod costs;
 mod dispatch;
+mod indexed;
+mod models;
+mod pages;
