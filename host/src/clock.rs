@@ -1,8 +1,8 @@
-//! The clock of leases: one that is never set, and goes on while the machine sleeps. The standard
+//! Clocks. That of leases is never set, and goes on while the machine sleeps: the standard
 //! library's stands still then, and a leader that wakes up would believe in a lease long over.
 
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use boot_time::Instant;
 
@@ -12,4 +12,11 @@ static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub fn now() -> Duration {
     let begin = *BEGIN;
     begin.elapsed()
+}
+
+/// Unix time in milliseconds, as the machine has it.
+pub fn unix_ms() -> u64 {
+    // A clock before 1970 is as good as none; time in the log never falls anyway.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::batch::{Batch, Payload};
@@ -158,7 +158,7 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         tokio::select! {
             batch = inputs.intake.recv(), if takes_intake => match batch {
                 Some(batch) => {
-                    let time_ms = unix_ms();
+                    let time_ms = clock::unix_ms();
                     self.replica.handle(Event::Intake { batch, time_ms });
                 }
                 None => return Wake::IntakeClosed,
@@ -308,7 +308,10 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
             && let Some(oldest) = self.parked.pop_front()
         {
             self.parked_bytes -= bytes_of(&oldest);
+            // It is not the disk that it waits for.
+            self.outputs.pulse.end();
             self.apply_ended |= self.outputs.committed.send(oldest).is_err();
+            self.outputs.pulse.begin();
         }
     }
 
@@ -380,12 +383,6 @@ fn bytes_of(work: &Work) -> usize {
         Payload::Empty => 0,
         Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
     }
-}
-
-fn unix_ms() -> u64 {
-    // A clock before 1970 is as good as none; time in the log never falls anyway.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The node that leads, as a status has it.

@@ -5,7 +5,6 @@
 //! starts, since it no longer knows what it voted and acknowledged.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -17,7 +16,8 @@ use quorate_core::members::StoreId;
 use quorate_proto::v1::Hello;
 use serde::{Deserialize, Serialize};
 
-use crate::{roster, wasm};
+use crate::durable::write_durably;
+use crate::{random, roster, wasm};
 
 /// The one machine of a node, for now.
 pub const GROUP: GroupId = GroupId(1);
@@ -224,13 +224,6 @@ fn read_owner(file: &Path) -> anyhow::Result<Option<Owner>> {
     }
 }
 
-/// A number that nobody else draws. The standard library's hash keys are random, which is all that
-/// is asked of it.
-pub fn random() -> u128 {
-    let half = || u128::from(RandomState::new().build_hasher().finish());
-    half() << 64 | half()
-}
-
 /// Claims a data folder for this node, creating it on the first start.
 pub fn claim(
     folder: &Path,
@@ -251,7 +244,7 @@ pub fn claim(
     let known = birth.told.iter().chain(addresses);
     owner.addresses = known.map(|(node, address)| (node.to_string(), address.clone())).collect();
     if owner.store.is_empty() {
-        owner.store = StoreId(random()).to_string();
+        owner.store = StoreId(random::bits_128()).to_string();
     }
     write_durably(&file, &toml::to_string(&owner)?)?;
     let damaged = || format!("{} is damaged", file.display());
@@ -298,7 +291,7 @@ fn first_owner(
         incarnation: birth.incarnation,
         module: hex(&identity.module),
         fuel: wasm::FUEL_VERSION,
-        store: StoreId(random()).to_string(),
+        store: StoreId(random::bits_128()).to_string(),
         lineage: StoreId(birth.lineage).to_string(),
         addresses: BTreeMap::new(),
     })
@@ -392,7 +385,7 @@ impl Heritage {
     /// Makes the folder begin a history of its own: nobody of the old one is listened to from here
     /// on, nor listens.
     pub fn begin_lineage(&mut self) -> anyhow::Result<u128> {
-        let lineage = random();
+        let lineage = random::bits_128();
         self.owner.lineage = StoreId(lineage).to_string();
         write_durably(&self.file, &toml::to_string(&self.owner)?)?;
         Ok(lineage)
@@ -401,21 +394,6 @@ impl Heritage {
 
 fn hex(digest: &[u8; 32]) -> String {
     wasm::Digest(*digest).to_string()
-}
-
-/// Replaces a file by way of another, so that a crash leaves the old or the new one, whole.
-pub(crate) fn write_durably(file: &Path, text: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let next = file.with_extension("next");
-    let write = || -> io::Result<()> {
-        let mut out = fs::File::create(&next)?;
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&next, file)?;
-        let folder = file.parent().expect("the file was joined to its folder");
-        fs::File::open(folder)?.sync_all()
-    };
-    write().with_context(|| format!("writing {}", file.display()))
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@
 
 mod evidence;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ pub struct Integrity {
     watch: Mutex<Watch>,
     quarantine: watch::Sender<Quarantine>,
     nearly_full: AtomicBool,
-    /// How many there are in all.
-    nodes: AtomicUsize,
+    /// Those whose disks count for whether there is room.
+    voters: Mutex<BTreeSet<NodeId>>,
     /// Nowhere, for a state in memory.
     places: Mutex<Option<Places>>,
 }
@@ -70,9 +71,9 @@ impl Integrity {
             tracing::error!("the state is still in quarantine: {why}");
         }
         let quarantine = watch::Sender::new(marked.map(Arc::from));
-        let (nearly_full, nodes) = (AtomicBool::new(false), AtomicUsize::new(1));
+        let (nearly_full, voters) = (AtomicBool::new(false), Mutex::default());
         let places = Mutex::new(places);
-        Ok(Self { identity, watch, quarantine, nearly_full, nodes, places })
+        Ok(Self { identity, watch, quarantine, nearly_full, voters, places })
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -143,7 +144,8 @@ impl Integrity {
 
     /// Whether, if this node leads, there is no room for what commands write.
     pub fn lacks_room(&self) -> bool {
-        self.watch().lacks_room(self.nodes.load(Ordering::Relaxed))
+        let voters = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        self.watch().lacks_room(&voters)
     }
 
     /// A record of the state is not what was written: nothing of it is served any more.
@@ -259,7 +261,8 @@ impl Exchange {
     fn look(&self) {
         let leader = leader_of(&self.status.borrow());
         let nodes = self.directory.nodes().len() + 1;
-        self.integrity.nodes.store(nodes, Ordering::Relaxed);
+        let voters = self.directory.voters();
+        *self.integrity.voters.lock().unwrap_or_else(PoisonError::into_inner) = voters;
         self.integrity.judge(leader, nodes);
         if self.integrity.is_quarantined() {
             // A full queue: it is said again next time.

@@ -17,8 +17,9 @@
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
 //! [`roster`] is who the others are; [`operator`] is what an operator asks for, and [`report`]
 //! what a node says of itself; [`integrity`] compares its state with other nodes', and [`disk`]
-//! looks how much room there is; [`clock`] is what leases go by; [`local`] is a cluster in one
-//! process; [`cli`] is the command line. What is decided rather than done is in `quorate-core`.
+//! looks how much room there is; [`clock`] is what leases go by, [`random`] where numbers come
+//! from, [`durable`] how small files are written; [`local`] is a cluster in one process; [`cli`] is
+//! the command line. What is decided rather than done is in `quorate-core`.
 
 pub mod admission;
 pub mod apply;
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod clock;
 pub mod consensus;
 pub mod disk;
+pub mod durable;
 #[cfg(test)]
 mod flips;
 pub mod identity;
@@ -36,6 +38,7 @@ pub mod node;
 pub mod operator;
 pub mod peers;
 pub mod queue;
+pub mod random;
 pub mod report;
 pub mod rocks;
 pub mod roster;

@@ -14,7 +14,6 @@ mod stores;
 mod tasks;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
@@ -42,6 +41,7 @@ use crate::identity::{Birth, Claim, GROUP, Identity};
 use crate::integrity::Integrity;
 use crate::peers::{self, Reports};
 use crate::queue;
+use crate::random;
 use crate::report::Progress;
 use crate::roster::Roster;
 use crate::rpc::server::Clients;
@@ -352,8 +352,7 @@ fn replica(
     (log, recovered): (Box<dyn LogStore>, &Recovered),
 ) -> Result<HostReplica, Fatal> {
     let founders = identity.founders.iter().map(|node| RaftId::new(*node, 0)).collect();
-    // The standard library's hash keys are random, which is all that is asked of a seed.
-    let seed = RandomState::new().build_hasher().finish();
+    let seed = random::bits_64();
     let lease = identity.timing.lease();
     let config = ReplicaConfig { id: member, founders, seed, bounds, lease };
     Replica::new(config, log, recovered)

@@ -13,8 +13,7 @@ mod server;
 mod sessions;
 mod snapshots;
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::Duration;
 
@@ -36,6 +35,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::consensus::Request;
 use crate::node::Failure;
 use crate::queue;
+use crate::random;
 use crate::roster::Roster;
 use crate::submit::Decided;
 
@@ -49,6 +49,8 @@ const FRAME_BYTES_MAX: usize = 2 * (limits::RAFT_MESSAGE_BYTES_MAX + limits::ENT
 /// What is received must fit what a receiver makes room for.
 const _: () =
     assert!(FRAME_BYTES_MAX + limits::REPLY_BYTES_MAX + SEAL_BYTES_MAX <= PLAIN_BYTES_MAX);
+/// The largest record of a snapshot fits a frame, even when it does not compress.
+const _: () = assert!(limits::REPLY_BYTES_MAX + 128 * 1024 <= FRAME_BYTES_MAX);
 const CONNECT_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// How to reach the other nodes: those who are members, as they come and go.
@@ -149,8 +151,7 @@ pub fn spawn_sender(
     transfers: mpsc::Receiver<Transfer>,
 ) {
     let (directory, requests, status) = (Arc::clone(directory), requests.clone(), status.clone());
-    // The standard library's hash keys are random.
-    let process = RandomState::new().build_hasher().finish();
+    let process = random::bits_64();
     let sender = snapshots::send::Sender { directory, state, requests, status, process };
     // It ends when consensus does.
     tokio::spawn(snapshots::send::run(sender, transfers));
@@ -170,6 +171,11 @@ impl Directory {
     fn connect_anew(&self, to: NodeId) -> Option<Channel> {
         let address = self.roster.others().remove(&to)?;
         Some(endpoint(&address).ok()?.connect_lazy())
+    }
+
+    /// The nodes that vote, this one included.
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        self.roster.members().voters.iter().map(|member| member.node()).collect()
     }
 
     /// The other nodes.
@@ -299,13 +305,15 @@ fn forwarded(reply: v1::SubmitReply) -> Forwarded {
     }
 }
 
+/// What a node is refused with at another's door, before anything is taken.
+const REFUSALS: [Code; 3] = [Code::FailedPrecondition, Code::PermissionDenied, Code::AlreadyExists];
+
 /// Whether a call failed before anything was sent, or was refused at the other's door. Everything
 /// else may have been executed.
 fn never_left(status: &tonic::Status) -> bool {
     use std::error::Error;
     // Refused at its door.
-    let refusals = [Code::FailedPrecondition, Code::PermissionDenied, Code::AlreadyExists];
-    if refusals.contains(&status.code()) {
+    if REFUSALS.contains(&status.code()) {
         return true;
     }
     let mut cause = status.source();

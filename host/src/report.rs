@@ -33,8 +33,8 @@ impl Progress {
     fn health(&self) -> String {
         match self.integrity.quarantine() {
             Some(why) => format!("quarantined: {why}"),
-            None if self.integrity.is_nearly_full() => "its disk is nearly full".to_owned(),
             None if *self.stalled.borrow() => "its disk does not answer".to_owned(),
+            None if self.integrity.is_nearly_full() => "its disk is nearly full".to_owned(),
             None => "ok".to_owned(),
         }
     }

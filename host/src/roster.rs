@@ -12,7 +12,8 @@ use quorate_core::replica::{Contact, Contacts};
 use quorate_proto::v1::{Hello, IntroduceReply};
 use tokio::sync::watch;
 
-use crate::identity::{self, Identity};
+use crate::durable::write_durably;
+use crate::identity::Identity;
 
 /// Where a node remembers the folders of others, within its own.
 pub(crate) const FILE: &str = "acquaintances.toml";
@@ -198,8 +199,10 @@ impl Roster {
         let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
         doubts.insert(node);
         let members = self.members();
-        let others = members.voters.iter().filter(|voter| **voter != self.member).count();
-        doubts.len() > others / 2
+        let voters = members.voters.iter().map(|voter| voter.node());
+        let others: BTreeSet<NodeId> =
+            voters.filter(|voter| *voter != self.identity.node).collect();
+        doubts.intersection(&others).count() > others.len() / 2
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Acquaintances> {
@@ -315,5 +318,5 @@ fn read(file: &Path) -> anyhow::Result<Acquaintances> {
 fn write(file: &Path, known: &Acquaintances) -> anyhow::Result<()> {
     let pairs = known.iter().map(|(member, store)| (member.get().to_string(), store.to_string()));
     let table: BTreeMap<String, String> = pairs.collect();
-    identity::write_durably(file, &toml::to_string(&table)?)
+    write_durably(file, &toml::to_string(&table)?)
 }

@@ -22,7 +22,7 @@
 pub mod digest;
 mod history;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::canary::{self, Canary};
 use crate::id::{LogId, NodeId};
@@ -160,11 +160,12 @@ impl Watch {
         self.is_nearly_full = is_nearly_full;
     }
 
-    /// Whether a leader must not take what needs room, of so many nodes in all: its own disk is
-    /// nearly full, or so many others' that those with room are no majority.
-    pub fn lacks_room(&self, nodes: usize) -> bool {
-        let full = self.peers.values().filter(|peer| peer.is_nearly_full).count();
-        self.is_nearly_full || (nodes - full.min(nodes)) * 2 <= nodes
+    /// Whether a leader must not take what needs room: its own disk is nearly full, or those of so
+    /// many of these voters that the others are no majority.
+    pub fn lacks_room(&self, voters: &BTreeSet<NodeId>) -> bool {
+        let is_full = |node: &&NodeId| self.peers.get(node).is_some_and(|peer| peer.is_nearly_full);
+        let full = voters.iter().filter(is_full).count();
+        self.is_nearly_full || full > 0 && (voters.len() - full) * 2 <= voters.len()
     }
 
     /// A node has told of its state.

@@ -6,7 +6,8 @@
 //!
 //! 1. [`batch`]: a command, a batch of them, and the bytes that travel through the log
 //! 2. [`batcher`]: which commands travel together
-//! 3. [`replica`]: consensus on the order of batches, and read indexes
+//! 3. [`replica`]: consensus on the order of batches, read indexes and leases; [`members`]: who
+//!    takes part
 //! 4. [`log`]: where entries and votes become durable
 //! 5. [`machine`], [`run`]: apply, with roll back of each command; [`state`]: what they change
 //! 6. [`session`]: what makes a command that is sent again harmless

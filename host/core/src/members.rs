@@ -239,9 +239,6 @@ fn seat(rest: &mut &[u8]) -> Result<(NodeId, Seat), Damaged> {
     let [has_store] = *take(rest)?;
     let store = StoreId(u128::from_le_bytes(*take(rest)?));
     let bytes = len(rest)?;
-    if bytes > limits::ADDRESS_BYTES_MAX {
-        return Err(Damaged);
-    }
     let (address, tail) = rest.split_at_checked(bytes).ok_or(Damaged)?;
     *rest = tail;
     let address = String::from_utf8(address.to_vec()).map_err(|_| Damaged)?;

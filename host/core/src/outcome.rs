@@ -91,11 +91,34 @@ impl Fatal {
         Self(cause.context(doing))
     }
 
+    /// What is kept is not what was written.
+    pub fn damage(what: impl fmt::Display) -> Self {
+        Self(anyhow::Error::new(Damage(what.to_string())))
+    }
+
+    /// Whether damage to what is kept is behind it, and not a want of memory or a disk that fails.
+    pub fn is_damage(&self) -> bool {
+        self.0
+            .chain()
+            .any(|cause| cause.is::<Damage>() || cause.downcast_ref().is_some_and(Self::is_damage))
+    }
+
     /// A fault without a further cause.
     pub fn msg(what: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Self(anyhow::Error::msg(what))
     }
 }
+
+#[derive(Debug)]
+struct Damage(String);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Damage {}
 
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

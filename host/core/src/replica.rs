@@ -12,7 +12,9 @@
 //! * A read index that the crate drops silently is asked for again, each time under a new context.
 //! * The election time-out, the crate's only randomness, is pinned to a hash of seed, member, term,
 //!   role and vote after every event: one path for production (a random seed) and simulation.
-//!
+//! * Members change by one explicit step each; a joint configuration is left by whoever leads, and
+//!   a leader that is removed steps down.
+//! * A lease is measured by the host's clock, and votes are withheld for as long as one may last.
 //! * The log is cut when it has grown, and who needs what is cut off gets a snapshot.
 //!
 //! What this deliberately does not know: what a state is. It names states by number, and hears from
@@ -142,8 +144,11 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             replica.marks.hit(Mark::CommitRecovered);
         }
         replica.pin_election_timeout();
-        // A group of one has nobody to wait for.
-        if replica.raw.raft.prs().conf().to_conf_state().voters == [replica.config.id.get()] {
+        // A group of one has nobody to wait for; but where there were others, the last leader's
+        // lease.
+        let is_first = replica.config.lease.is_none() || replica.seats.len() <= 1;
+        let voters = replica.raw.raft.prs().conf().to_conf_state().voters;
+        if voters == [replica.config.id.get()] && is_first {
             replica.raw.campaign().map_err(|error| Fatal::new("campaigning", error.into()))?;
             replica.pin_election_timeout();
         }
@@ -204,7 +209,6 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             Event::HandOver => self.hand_over(),
             Event::Clock(now) => self.lease.see_clock(now),
         }
-        self.notice_offer();
         self.pin_election_timeout();
     }
 

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use quorate_core::id::LogId;
@@ -12,8 +11,9 @@ use quorate_core::state::{Changes, Space};
 use serde_json::{Value, json};
 
 use super::Places;
-use crate::identity::{self, GROUP, Identity};
-use crate::wasm;
+use crate::durable::write_durably;
+use crate::identity::{GROUP, Identity};
+use crate::{clock, wasm};
 
 /// In the folder of the state: it is about this state, and goes when another takes its place.
 const MARK: &str = "QUARANTINED";
@@ -88,12 +88,12 @@ pub(super) fn keep(
     evidence: &Evidence,
 ) -> anyhow::Result<PathBuf> {
     if places.state.is_dir() {
-        identity::write_durably(&places.state.join(MARK), why)?;
+        write_durably(&places.state.join(MARK), why)?;
     }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let unix_ms = clock::unix_ms();
     let content = json!({
         "why": why,
-        "unix_ms": u64::try_from(since).unwrap_or(u64::MAX),
+        "unix_ms": unix_ms,
         "version": env!("CARGO_PKG_VERSION"),
         "cluster": identity.cluster,
         "node": identity.node.get(),
@@ -102,7 +102,7 @@ pub(super) fn keep(
         "fuel": wasm::FUEL_VERSION,
         "evidence": evidence.0,
     });
-    let file = places.data.join(format!("quarantine-{since}.json"));
-    identity::write_durably(&file, &format!("{content:#}\n"))?;
+    let file = places.data.join(format!("quarantine-{unix_ms}.json"));
+    write_durably(&file, &format!("{content:#}\n"))?;
     Ok(file)
 }

@@ -14,6 +14,7 @@ use super::NodeConfig;
 use super::states::States;
 use crate::identity::{self, Claim, GROUP, LogKind};
 use crate::integrity::Places;
+use crate::random;
 use crate::rocks::RocksLog;
 use crate::roster::Own;
 
@@ -62,7 +63,7 @@ impl Stores {
             // It never restarts.
             _ => Own {
                 member: RaftId::new(identity.node, birth.incarnation),
-                store: StoreId(identity::random()),
+                store: StoreId(random::bits_128()),
                 lineage: birth.lineage,
                 folder: None,
                 told: BTreeMap::new(),

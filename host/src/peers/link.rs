@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::Reports;
 use super::complaints::Complaints;
+use super::{REFUSALS, Reports};
 use crate::consensus::Request;
 use crate::node::Failure;
 use crate::queue;
@@ -111,8 +111,7 @@ fn complain(complaints: &mut Complaints, to: NodeId, status: &tonic::Status) {
     if !complaints.is_due(what) {
         return;
     }
-    let refusals = [Code::FailedPrecondition, Code::PermissionDenied, Code::AlreadyExists];
-    if refusals.contains(&status.code()) {
+    if REFUSALS.contains(&status.code()) {
         tracing::error!(peer = %to, "refused by a peer: {what}");
     } else if status.code() == Code::DataLoss {
         tracing::error!(peer = %to, "the way to a peer is not sound: {what}");

@@ -229,12 +229,8 @@ impl Peer for PeerService {
         let request = consensus::Request::Admit(member, reply);
         self.operator.requests.send(request).await.map_err(|_| stopping(()))?;
         let reply = match admission.await.map_err(|_| stopping(()))? {
-            Admission::Admitted => v1::JoinReply { leader: 0, admitted: true },
-            Admission::UnderWay => v1::JoinReply::default(),
-            Admission::NotLeader(leader) => v1::JoinReply {
-                leader: leader.map_or(0, |node| node.get().into()),
-                admitted: false,
-            },
+            Admission::Admitted => v1::JoinReply { admitted: true },
+            Admission::UnderWay | Admission::NotLeader(_) => v1::JoinReply { admitted: false },
             Admission::Refused => {
                 return Err(Status::failed_precondition(format!("member {member} may not join")));
             }

@@ -178,7 +178,7 @@ fn damaged(db: &DB, key: &[u8]) -> Fatal {
         Some(Space::Sessions) => format!("the session record \"{}\"", key.escape_ascii()),
         None => "the record of what is applied".to_owned(),
     };
-    Fatal::msg(format!("the state in {} is broken: {what} is damaged", db.path().display()))
+    Fatal::damage(format!("the state in {} is broken: {what} is damaged", db.path().display()))
 }
 
 fn failure(db: &DB, what: &str, error: rocksdb::Error) -> Fatal {

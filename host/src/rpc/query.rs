@@ -98,7 +98,10 @@ impl Queries {
         let run = run.await.map_err(stopping)?;
         if let Err(fatal) = &run {
             tracing::error!("a query met a fault of this node: {fatal}");
-            self.integrity.damaged(fatal);
+            // A want of memory, or of file handles, says nothing of the state.
+            if fatal.is_damage() {
+                self.integrity.damaged(fatal);
+            }
         }
         // Also when it was found out only now.
         self.check_sound()?;

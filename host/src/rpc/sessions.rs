@@ -1,7 +1,5 @@
 //! Opens sessions, and reads which call of which session a command is.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-
 use quorate_core::batch::Command;
 use quorate_core::limits;
 use quorate_core::session::{SessionCall, SessionUse};
@@ -10,8 +8,9 @@ use quorate_proto::v1::{OpenSessionReply, OpenSessionRequest};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::service;
 use super::status::SESSION_KEY;
+use super::{service, status};
+use crate::random;
 use crate::submit::Submitter;
 
 /// Opens sessions, on any node.
@@ -32,9 +31,11 @@ impl Sessions for SessionsService {
         &self,
         _: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionReply>, Status> {
-        // The standard library's hash keys are random, which is all that is asked of a nonce.
-        let nonce = RandomState::new().build_hasher().finish();
-        let opened = service::command(&self.submitter, Command::open_session(nonce)).await?;
+        let admission = &self.submitter.admission;
+        let admitted = admission.enter();
+        let _admitted = admitted.ok_or_else(|| status::no_room(admission.retry_after()))?;
+        let open = Command::open_session(random::bits_64());
+        let opened = service::command(&self.submitter, open).await?;
         Ok(opened.map(|id| OpenSessionReply {
             session: String::from_utf8_lossy(&id).into_owned(),
             replies_max: u32::try_from(limits::SESSION_REPLIES_MAX).unwrap_or(u32::MAX),

@@ -55,11 +55,6 @@ impl Encoder {
         Ok(Self { view, identity, position, next: Next::Chunk, compressor })
     }
 
-    /// How far it has come.
-    pub fn position(&self) -> &Position {
-        &self.position
-    }
-
     /// The next frame; `None` after the trailer.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, Fatal> {
         match std::mem::replace(&mut self.next, Next::Chunk) {

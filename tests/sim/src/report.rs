@@ -43,7 +43,7 @@ pub const FULL: Requirement = Requirement {
 };
 
 /// So many seeds reach everything once, or something is wrong with them.
-pub const SEEDS_THAT_REACH_ALL: u64 = 300;
+pub const SEEDS_THAT_REACH_ALL: u64 = 900;
 
 /// A planted bug, and whether it was found.
 #[derive(Clone, Debug)]

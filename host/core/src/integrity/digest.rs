@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::canary::{self, Canary};
 use crate::id::LogId;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, codec};
 use crate::state::{Changes, Meta, Space};
 
 /// The digest after an entry: what its commands decided, what it changed, and the meta, which has
@@ -19,17 +19,21 @@ pub fn chain(meta: &Meta, decided: &[(LogId, Outcome)], changes: &Changes) -> u6
     bytes(&mut hash, &meta.encode());
     if !canary::is_planted(Canary::DigestWithoutOutcomes) {
         hash.update(&(decided.len() as u64).to_le_bytes());
+        let mut encoded = Vec::new();
         for (id, outcome) in decided {
             hash.update(&id.index.to_le_bytes());
-            match outcome {
-                Ok(reply) => {
-                    hash.update(&[1]);
-                    bytes(&mut hash, reply);
-                }
-                Err(rejection) => {
-                    hash.update(&[0]);
-                    bytes(&mut hash, format!("{rejection:?}").as_bytes());
-                }
+            // What an earlier entry decided is in its digest; there may be thousands of copies.
+            if *id != meta.applied {
+                continue;
+            }
+            if let Ok(reply) = outcome {
+                hash.update(&[1]);
+                bytes(&mut hash, reply);
+            } else {
+                encoded.clear();
+                codec::encode(outcome, &mut encoded);
+                hash.update(&[0]);
+                bytes(&mut hash, &encoded);
             }
         }
     }

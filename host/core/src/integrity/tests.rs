@@ -234,18 +234,21 @@ fn reports_that_are_old_or_oversized_do_not_count() {
 
 #[test]
 fn a_leader_takes_nothing_when_its_own_disk_or_a_majoritys_is_nearly_full() {
-    let mut group = Group::new(3);
-    assert!(!group.watch(1).lacks_room(3));
+    let mut group = Group::new(4);
+    // The fourth is a learner.
+    let voters = BTreeSet::from([1, 2, 3].map(node));
+    assert!(!group.watch(1).lacks_room(&voters));
     group.watch(2).set_nearly_full(true);
-    group.tick(&[1, 2, 3]);
-    assert!(!group.watch(1).lacks_room(3), "two are a majority");
-    assert!(group.watch(2).lacks_room(3), "its own");
+    group.watch(4).set_nearly_full(true);
+    group.tick(&[1, 2, 3, 4]);
+    assert!(!group.watch(1).lacks_room(&voters), "two are a majority");
+    assert!(group.watch(2).lacks_room(&voters), "its own");
     group.watch(3).set_nearly_full(true);
-    group.tick(&[1, 2, 3]);
-    assert!(group.watch(1).lacks_room(3));
+    group.tick(&[1, 2, 3, 4]);
+    assert!(group.watch(1).lacks_room(&voters));
     group.watch(2).set_nearly_full(false);
-    group.tick(&[1, 2, 3]);
-    assert!(!group.watch(1).lacks_room(3));
+    group.tick(&[1, 2, 3, 4]);
+    assert!(!group.watch(1).lacks_room(&voters));
 }
 
 #[test]

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 
 use super::{Entry, entry_bytes};
 
-/// The sizes of all entries of a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The sizes of all entries of a log, as running totals: nothing depends on how many there are.
+#[derive(Clone, Debug, Default)]
 pub struct Sizes {
     /// The index before the first entry.
     base: u64,
-    entries: VecDeque<u64>,
-    bytes: u64,
+    /// Behind each entry, the bytes of all that were ever written up to it.
+    ends: VecDeque<u64>,
+    /// The bytes of those that are cut off.
+    cut_bytes: u64,
 }
 
 impl Sizes {
@@ -21,52 +23,58 @@ impl Sizes {
 
     /// How many entries there are.
     pub fn count(&self) -> u64 {
-        self.entries.len() as u64
+        self.ends.len() as u64
     }
 
     /// How many bytes they have together.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.end(self.ends.len()) - self.cut_bytes
     }
 
     /// How many bytes the entries up to an index have together.
     pub fn bytes_up_to(&self, index: u64) -> u64 {
-        self.entries.iter().take(self.position(index)).sum()
+        self.end(self.position(index)) - self.cut_bytes
     }
 
     /// Entries were written: those from the first one's index on are replaced.
     pub fn write(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        let keep = self.position(first.index - 1);
-        self.bytes -= self.entries.drain(keep..).sum::<u64>();
+        self.ends.truncate(self.position(first.index - 1));
         for entry in entries {
-            self.bytes += entry_bytes(entry);
-            self.entries.push_back(entry_bytes(entry));
+            let end = self.end(self.ends.len()) + entry_bytes(entry);
+            self.ends.push_back(end);
         }
     }
 
     /// The entries up to an index were cut off.
     pub fn cut(&mut self, index: u64) {
-        let end = self.position(index);
-        self.bytes -= self.entries.drain(..end).sum::<u64>();
+        let position = self.position(index);
+        self.cut_bytes = self.end(position);
+        drop(self.ends.drain(..position));
         self.base = self.base.max(index);
     }
 
     /// The index behind which no more is left than so many entries and so many bytes.
     pub fn before_tail(&self, entries_max: u64, bytes_max: u64) -> u64 {
-        let (mut count, mut bytes) = (0, 0);
-        let fits = |size: &&u64| {
-            count += 1;
-            bytes += **size;
-            count <= entries_max && bytes <= bytes_max
+        let all = self.end(self.ends.len());
+        let by_count = self.count().saturating_sub(entries_max);
+        let by_bytes = if self.bytes() <= bytes_max {
+            0
+        } else {
+            self.ends.partition_point(|end| all - end > bytes_max) as u64 + 1
         };
-        let kept = self.entries.iter().rev().take_while(fits).count() as u64;
-        self.base + self.count() - kept
+        self.base + by_count.max(by_bytes)
+    }
+
+    /// Where the first so many entries end.
+    fn end(&self, count: usize) -> u64 {
+        let last = count.checked_sub(1).and_then(|last| self.ends.get(last));
+        last.copied().unwrap_or(self.cut_bytes)
     }
 
     fn position(&self, index: u64) -> usize {
         let position = usize::try_from(index.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        position.min(self.entries.len())
+        position.min(self.ends.len())
     }
 }
 

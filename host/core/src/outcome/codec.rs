@@ -1,10 +1,11 @@
-//! The bytes of an outcome that is kept: a tag, then its fields, little-endian, each text and each
-//! part of bytes behind its length. What is kept was decided by a command, so there are outcomes
-//! that have no bytes.
+//! The bytes of an outcome, for what is kept and for digests: a tag, then its fields,
+//! little-endian, each text and each part of bytes behind its length. What is kept was decided by a
+//! command, so there are outcomes that are not decoded.
 
 use bytes::{Buf as _, BufMut, Bytes};
 
 use super::{Outcome, Rejection};
+use crate::session::SessionError;
 
 mod tag {
     pub(super) const REPLY: u8 = 0;
@@ -13,6 +14,10 @@ mod tag {
     pub(super) const OUT_OF_FUEL: u8 = 3;
     pub(super) const OUT_OF_MEMORY: u8 = 4;
     pub(super) const OVER_LIMIT: u8 = 5;
+    pub(super) const SESSION_EXPIRED: u8 = 6;
+    pub(super) const SESSION_NEVER_OPENED: u8 = 7;
+    pub(super) const SESSION_FORGOTTEN: u8 = 8;
+    pub(super) const SESSION_REUSED: u8 = 9;
 }
 
 /// Appends the bytes of what a command decided.
@@ -40,9 +45,16 @@ pub(crate) fn encode(outcome: &Outcome, out: &mut impl BufMut) {
             out.put_u64_le(*bytes as u64);
             out.put_u64_le(*bytes_max as u64);
         }
-        Err(Rejection::Deadline | Rejection::Session(_)) => {
-            unreachable!("no command that was executed decides this")
-        }
+        Err(Rejection::Session(error)) => match error {
+            SessionError::Expired => out.put_u8(tag::SESSION_EXPIRED),
+            SessionError::NeverOpened => out.put_u8(tag::SESSION_NEVER_OPENED),
+            SessionError::Forgotten { floor } => {
+                out.put_u8(tag::SESSION_FORGOTTEN);
+                out.put_u64_le(*floor);
+            }
+            SessionError::Reused => out.put_u8(tag::SESSION_REUSED),
+        },
+        Err(Rejection::Deadline) => unreachable!("no command decides this"),
     }
 }
 

@@ -49,10 +49,14 @@ impl Change {
     pub fn is_done(&self, members: &Members) -> bool {
         let votes = |node: NodeId| members.voters.iter().any(|member| member.node() == node);
         let is_gone = |node: NodeId| members.member_of(node).is_none();
+        let is_out = |node: NodeId| {
+            members.seats.get(&node).is_none_or(|seat| seat.standing == Standing::Gone)
+        };
         let has_happened = match self {
             Self::Add { node, .. } => !is_gone(*node),
             Self::Promote(node) => votes(*node),
-            Self::Remove(node) => is_gone(*node),
+            // One that is on its way to be admitted again is no member either.
+            Self::Remove(node) => is_gone(*node) && is_out(*node),
             Self::Replace { old, new } => is_gone(*old) && votes(*new),
             Self::Transfer(_) => true,
         };
@@ -143,6 +147,14 @@ pub type Contacts = BTreeMap<RaftId, Contact>;
 /// The single steps of a change, and what is then known of whom.
 type Step = (Vec<(ConfChangeType, RaftId)>, Vec<(NodeId, Seat)>);
 
+/// One step of a change, as the crate has it.
+pub(super) fn single(kind: ConfChangeType, member: RaftId) -> ConfChangeSingle {
+    let mut single = ConfChangeSingle::default();
+    single.set_change_type(kind);
+    single.node_id = member.get();
+    single
+}
+
 impl<L: LogStore, W, R> Replica<L, W, R> {
     /// Proposes a change, or asks for it. It is done when [`members`](Self::members) say so.
     pub fn change(
@@ -178,7 +190,8 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         let own = self.config.id.node();
         let leaves = matches!(change, Change::Remove(node) if *node == own)
             || matches!(change, Change::Replace { old, .. } if *old == own);
-        if leaves && !is_forced {
+        // Where nobody else votes yet, nobody can be handed to.
+        if leaves && !is_forced && members.voters.len() > 1 {
             // Else nobody leads for as long as an election takes.
             self.hand_over();
             return Err(ChangeRefusal::HandingOver);
@@ -200,7 +213,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             Change::Add { node, address } => Self::plan_add(*node, address, members),
             Change::Promote(node) => {
                 let member = self.promotable(*node, members)?;
-                if members.voters.len() >= limits::VOTERS_MAX {
+                // One that is on its way to be admitted again will vote, too.
+                let is_voter = |seat: &&Seat| seat.standing == Standing::Voter;
+                if members.seats.values().filter(is_voter).count() >= limits::VOTERS_MAX {
                     return Err(ChangeRefusal::TooMany(limits::VOTERS_MAX));
                 }
                 let mut voters = members.voters.clone();
@@ -315,7 +330,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     }
 
     /// Whether a member has said something within an election time-out.
-    fn is_heard(&self, member: RaftId) -> bool {
+    pub(super) fn is_heard(&self, member: RaftId) -> bool {
         let recently = |at: &u64| self.ticks - at <= limits::ELECTION_TICKS.into();
         member == self.config.id || self.heard.get(&member.get()).is_some_and(recently)
     }
@@ -335,8 +350,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         if !self.is_heard(member) {
             return Err(ChangeRefusal::NotHeard(node));
         }
-        self.marks.hit(Mark::HandedOver);
-        self.raw.transfer_leader(member.get());
+        self.offer(member);
         Ok(())
     }
 
@@ -351,15 +365,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             return Err(ChangeRefusal::UnderWay);
         }
         self.complete(&mut seats, contacts);
-        let singles: Vec<_> = steps
-            .iter()
-            .map(|(kind, member)| {
-                let mut single = ConfChangeSingle::default();
-                single.set_change_type(*kind);
-                single.node_id = member.get();
-                single
-            })
-            .collect();
+        let singles: Vec<_> = steps.iter().map(|(kind, member)| single(*kind, *member)).collect();
         let mut change = ConfChangeV2::default();
         if singles.len() > 1 {
             change.set_transition(ConfChangeTransition::Explicit);
@@ -387,7 +393,8 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
                 continue;
             };
             let mut seat = seat.clone();
-            if seat.address.is_empty() {
+            // One that is longer could not be decoded.
+            if seat.address.is_empty() && contact.address.len() <= limits::ADDRESS_BYTES_MAX {
                 seat.address.clone_from(&contact.address);
             }
             seat.store = seat.store.or(contact.store);
@@ -397,11 +404,19 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         }
     }
 
-    /// A change that is half done is finished by whoever leads.
+    /// A change that is half done is finished by whoever leads, and goes on doing so.
     pub(super) fn leave_joint(&mut self) {
         let is_joint = !self.raw.raft.prs().conf().to_conf_state().voters_outgoing.is_empty();
         let leads = self.raw.raft.state == StateRole::Leader;
         if !is_joint || !leads || canary::is_planted(Canary::JointKept) {
+            return;
+        }
+        // Who is not to stay would stop leading before others hear that this step is committed.
+        // Where it is one of two, nobody could be elected after that. So another takes it.
+        if !self.members().voters.contains(&self.config.id) {
+            if self.raw.raft.lead_transferee.is_none() {
+                self.hand_over();
+            }
             return;
         }
         if !self.raw.raft.has_pending_conf()

@@ -11,7 +11,8 @@
 //!   forgets that leader as soon as it hears of a later term, as by a late refusal of its own
 //!   candidacy. And who restarts has heard nobody. So the rule is kept here: who has heard a
 //!   leader, or has started, less than an election time-out ago gives nobody a vote, whatever
-//!   happened since. Who stands itself has waited for that time anyway.
+//!   happened since. Who stands itself has waited for that time anyway; also who is alone, where
+//!   others may have led before it was.
 //! * **Transfers** skip all of this: their candidate is voted for at once. So a leader that offers
 //!   its lead has no lease from then on, and never again in that term: the offer may be on its way
 //!   for any time. Their votes need not be withheld, after a start either: the offer ended the only
@@ -33,6 +34,7 @@ use raft::{CAMPAIGN_TRANSFER, StateRole};
 
 use super::{Mark, Outbox, Replica};
 use crate::canary::{self, Canary};
+use crate::id::RaftId;
 use crate::limits;
 use crate::log::LogStore;
 
@@ -155,16 +157,14 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         }
     }
 
-    /// From when the lead is offered, there is no lease.
-    pub(super) fn notice_offer(&mut self) {
-        let raft = &self.raw.raft;
-        if raft.state != StateRole::Leader || raft.lead_transferee.is_none() {
-            return;
-        }
-        self.lease.offered_in = raft.term;
+    /// Offers the lead: the one place that does, since there is no lease from then on.
+    pub(super) fn offer(&mut self, heir: RaftId) {
+        self.lease.offered_in = self.raw.raft.term;
         if self.lease.told != Lease::default() {
             self.marks.hit(Mark::LeaseOffered);
         }
+        self.marks.hit(Mark::HandedOver);
+        self.raw.transfer_leader(heir.get());
     }
 
     /// A majority has acknowledged a question.

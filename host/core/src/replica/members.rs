@@ -12,9 +12,9 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::StateRole;
 use raft::eraftpb::ConfState;
-use raft::prelude::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+use raft::prelude::{ConfChangeTransition, ConfChangeType, ConfChangeV2};
 
-use super::change::Contacts;
+use super::change::{Contacts, single};
 use super::{Mark, Replica};
 use crate::batch::Payload;
 use crate::id::{NodeId, RaftId};
@@ -138,12 +138,6 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         if self.members().is_joint() {
             self.raw.apply_conf_change(&ConfChangeV2::default()).map_err(failed)?;
         }
-        let single = |kind, member: RaftId| {
-            let mut single = ConfChangeSingle::default();
-            single.set_change_type(kind);
-            single.node_id = member.get();
-            single
-        };
         let others = self.members().all().into_iter().filter(|member| *member != alone);
         let mut singles = vec![single(ConfChangeType::AddNode, alone)];
         singles.extend(others.map(|member| single(ConfChangeType::RemoveNode, member)));
@@ -159,23 +153,19 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         Ok(())
     }
 
-    /// Asks the voter that has most of the log to take over.
+    /// Asks the voter that has most of the log to take over, of those that are heard: one that is
+    /// down has as much of it where nobody writes, and would be asked for ever.
     pub(super) fn hand_over(&mut self) {
         if self.raw.raft.state != StateRole::Leader {
             return;
         }
-        let tracker = self.raw.raft.prs();
-        let own = self.config.id.get();
-        let heir = tracker
-            .conf()
-            .to_conf_state()
-            .voters
-            .into_iter()
-            .filter(|voter| *voter != own)
-            .max_by_key(|voter| tracker.get(*voter).map_or(0, |progress| progress.matched));
+        let members = self.members();
+        let others = members.voters.into_iter().filter(|voter| *voter != self.config.id);
+        let heir = others
+            .filter(|voter| self.is_heard(*voter))
+            .max_by_key(|voter| (std::cmp::Reverse(self.behind(*voter)), *voter));
         if let Some(heir) = heir {
-            self.marks.hit(Mark::HandedOver);
-            self.raw.transfer_leader(heir);
+            self.offer(heir);
         }
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Snapshots {
     useless: Vec<Staged>,
     /// This member wants a snapshot of the leader's state, although its log is sound.
     is_wanted: bool,
+    /// Of the last one that was installed; apply may have it before itself.
+    installed: u64,
 }
 
 struct Sending {
@@ -51,33 +53,37 @@ struct Sending {
 
 impl<L: LogStore, W, R> Replica<L, W, R> {
     /// Asks the leader for a snapshot, again and again until one has come: this member's state is
-    /// not to be trusted. Its log is, so it goes on voting; but it must not lead, since a leader
-    /// has nobody to ask. Entries are not taken until the snapshot is there.
-    pub fn request_snapshot(&mut self) {
+    /// not to be trusted. Its log is, so it goes on voting. Entries are not taken until the
+    /// snapshot is there.
+    fn request_snapshot(&mut self) {
         self.snapshots.is_wanted = true;
         self.ask_for_snapshot();
         self.pin_election_timeout();
     }
 
-    /// The same, however often it is called: and a leader first has another member lead.
+    /// Wants a sound state, until it is there. A leader first has another member lead: it has
+    /// nobody to ask. To be called again and again.
     pub fn resync(&mut self) {
         if self.raw.raft.state == StateRole::Leader {
             self.hand_over();
             self.pin_election_timeout();
-        } else if !self.snapshots.is_wanted {
+        } else if !self.snapshots.is_wanted
+            && self.raw.raft.raft_log.applied >= self.snapshots.installed
+        {
             self.request_snapshot();
         }
     }
 
     /// Whether a snapshot was asked for and has not come.
+    #[cfg(test)]
     pub fn wants_snapshot(&self) -> bool {
         self.snapshots.is_wanted
     }
 
-    /// Raft forgets the question with each election, and drops it while the log ends in an earlier
-    /// term. Once asked, it acknowledges no entries; so the question waits until all that is in the
-    /// log is committed. Else the leader might need this member's word to get as far as the
-    /// snapshot that it is asked for.
+    /// Raft forgets the question when this member stands for election, and drops it while the log
+    /// ends in an earlier term. Once asked, it acknowledges neither entries nor heartbeats; so
+    /// the question waits until all that is in the log is committed. Else the leader might need
+    /// this member's word to get as far as the snapshot that it is asked for.
     fn ask_for_snapshot(&mut self) {
         let raft = &self.raw.raft;
         let is_asked = raft.pending_request_snapshot != raft::INVALID_INDEX;
@@ -228,7 +234,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         self.marks.hit(Mark::SnapshotInstalled);
         self.handed_out = id.index;
         self.durable = self.durable.max(id.index);
-        self.snapshots.is_wanted = false;
+        (self.snapshots.is_wanted, self.snapshots.installed) = (false, id.index);
         self.raw.mut_store().set_conf_changed(id.index);
         let members = adapter::members(&staged.conf, &self.config.founders);
         self.seats = members.expect("they were read before raft took the snapshot").seats;

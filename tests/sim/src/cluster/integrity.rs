@@ -181,18 +181,16 @@ impl Cluster {
         if self.node(number).life == life { self.crash(number, Unsynced::Kept) } else { Ok(()) }
     }
 
-    /// It asks for a sound state, once another leads: a process that restarts has to ask again.
+    /// It asks for a sound state, or has another lead first: a process that restarts has to ask
+    /// again.
     pub(super) fn repair(&mut self, number: u32) -> Checked {
         if self.node(number).diverged.is_none() {
             return Ok(());
         }
         self.schedule(self.now + REPAIR.start, Event::Repair(number));
-        let status = self.status(number).unwrap_or_default();
         let Some(process) = &mut self.node(number).process else { return Ok(()) };
-        if status.leader.is_some_and(|leader| leader != process.member) {
-            process.replica.request_snapshot();
-            process.wants_round = true;
-        }
+        process.replica.resync();
+        process.wants_round = true;
         self.pump(number)
     }
 

@@ -76,11 +76,10 @@ impl fmt::Display for Part {
 /// The snapshots of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    inbox: Vec<(u32, Part)>,
     outgoing: BTreeMap<u64, Outgoing>,
     incoming: Option<Incoming>,
     /// Staged, for the next round.
-    arrived: Vec<(Stream, Bytes, Staged)>,
+    arrived: Vec<(Bytes, Staged)>,
     /// The last one that came: it may come again, much later.
     last: Option<(Bytes, Meta, Changes)>,
     durable: Option<u64>,
@@ -117,7 +116,7 @@ impl Process {
         let report = |(number, is_ok)| ReplicaEvent::SnapshotSent { number, is_ok };
         events.extend(snapshots.reports.drain(..).map(report));
         let arrived = std::mem::take(&mut snapshots.arrived);
-        let arrive = |(_, message, staged)| ReplicaEvent::Snapshot { message, staged };
+        let arrive = |(message, staged)| ReplicaEvent::Snapshot { message, staged };
         events.extend(arrived.into_iter().map(arrive));
         let any = !events.is_empty();
         for event in events {
@@ -194,16 +193,16 @@ impl Cluster {
     /// What has come of snapshots, apart from what consensus hears.
     pub(super) fn take_snapshots(&mut self, number: u32) -> bool {
         let Some(process) = &mut self.node(number).process else { return false };
-        let mut parts = std::mem::take(&mut process.snapshots.inbox);
+        let mut parts = Vec::new();
         process.inbox.retain(|packet| match packet {
             Packet::Snapshot(part) => {
-                parts.push((part.stream.from, Part::clone(part)));
+                parts.push(Part::clone(part));
                 false
             }
             _ => true,
         });
         let moved = !parts.is_empty();
-        for (_, part) in parts {
+        for part in parts {
             if self.crashes_in_snapshot(number) {
                 return true;
             }
@@ -299,7 +298,7 @@ impl Cluster {
         let (applied, conf) = (meta.applied, meta.conf.clone());
         let state = node.state.stage(changes, meta).map_err(goes_on)?;
         let staged = Staged { state, applied, conf };
-        process.snapshots.arrived.push((stream, message, staged));
+        process.snapshots.arrived.push((message, staged));
         self.trace.note((self.now, number), "stages", [applied.index, state], || {
             format!("snapshot {} of node {}, as state {state}", stream.number, stream.from)
         });
@@ -314,8 +313,7 @@ impl Cluster {
         let Some((message, meta, changes)) = process.snapshots.last.clone() else { return Ok(()) };
         let (applied, conf) = (meta.applied, meta.conf.clone());
         let state = node.state.stage(changes, meta).map_err(goes_on)?;
-        let stream = Stream { from: number, life: node.life, number: 0 };
-        process.snapshots.arrived.push((stream, message, Staged { state, applied, conf }));
+        process.snapshots.arrived.push((message, Staged { state, applied, conf }));
         self.ledger.fire(Kind::SnapshotRepeated, number);
         Ok(())
     }
@@ -346,8 +344,10 @@ impl Cluster {
 
     /// A node wants its state anew, from the leader.
     pub(super) fn resync(&mut self, number: u32) -> Checked {
-        if let Some(process) = &mut self.node(number).process {
-            process.replica.request_snapshot();
+        if let Some(process) = &mut self.node(number).process
+            && process.replica.status().leader != Some(process.member)
+        {
+            process.replica.resync();
             process.wants_round = true;
             self.ledger.fire(Kind::Resync, number);
             self.repeat_snapshot(number)?;

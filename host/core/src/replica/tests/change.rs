@@ -174,6 +174,39 @@ fn a_replacement_goes_by_way_of_a_joint_configuration() {
     assert!(group.at(next).replica.marks().get(Mark::JointLeft) > 0);
 }
 
+/// A leader that took the last step itself would stop leading as soon as it is committed, before
+/// the only voter left has heard that it is; and that one could not be elected without it.
+#[test]
+fn the_only_voter_hands_over_to_its_replacement() {
+    let mut group = Group::new(1);
+    let old = group.elect();
+    group.join(2, 1);
+    group.must(&add(2));
+    group.tick(3);
+    group.change(&Change::Replace { old: old.node(), new: node(2) }).unwrap();
+    group.tick(5);
+    let members = group.at(member(2)).replica.members();
+    assert_eq!((members.voters, members.outgoing), (vec![member(2)], Vec::new()));
+    assert!(group.at(member(2)).replica.status().leads);
+    assert!(!group.at(old).replica.status().leads);
+}
+
+/// One that is down may have as much of the log as one that is not.
+#[test]
+fn the_lead_is_handed_to_a_voter_that_is_heard() {
+    for down in [0, 1] {
+        let mut group = Group::new(3);
+        let leader = group.elect();
+        group.tick(2);
+        let others: Vec<_> = (1..=3).map(member).filter(|id| *id != leader).collect();
+        group.cut_off.insert(others[down]);
+        group.tick(limits::ELECTION_TICKS + 2);
+        group.handle(leader, Event::HandOver);
+        group.settle();
+        assert_eq!(group.leader(), others[1 - down]);
+    }
+}
+
 /// Restarting must not bring back who was removed.
 #[test]
 fn a_removed_node_is_not_admitted_by_its_own_request() {

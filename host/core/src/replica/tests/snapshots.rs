@@ -232,7 +232,7 @@ fn a_member_may_ask_for_a_snapshot() {
     let leader = group.elect();
     group.propose_many(leader, 0..3);
     let follower = group.follower(leader);
-    group.at(follower).replica.request_snapshot();
+    group.at(follower).replica.resync();
     assert!(group.at(follower).replica.wants_snapshot());
     group.tick(3);
     group.propose_many(leader, 3..6);
@@ -251,7 +251,7 @@ fn a_snapshot_older_than_what_was_asked_for_takes_nothing_back() {
     let mut group = group();
     let leader = group.elect();
     let follower = group.follower(leader);
-    group.at(follower).replica.request_snapshot();
+    group.at(follower).replica.resync();
     group.tick(2);
     let (old, old_state) = group.transfer(leader).unwrap();
     // It is lost, or so it seems; the member is served otherwise, and asks again.
@@ -262,7 +262,7 @@ fn a_snapshot_older_than_what_was_asked_for_takes_nothing_back() {
     group.settle();
     let acknowledged = group.at(follower).replica.status().last;
     assert!(acknowledged > old_state.applied.index);
-    group.at(follower).replica.request_snapshot();
+    group.at(follower).replica.resync();
     group.carry(&old, old_state);
     assert_eq!(group.mark(follower, Mark::SnapshotUseless), 1);
     assert_eq!(group.at(follower).replica.status().last, acknowledged);
