@@ -314,6 +314,7 @@ impl Cluster {
         let (applied, conf) = (meta.applied, meta.conf.clone());
         let state = node.state.stage(changes, meta).map_err(goes_on)?;
         process.snapshots.arrived.push((message, Staged { state, applied, conf }));
+        process.wants_round = true;
         self.ledger.fire(Kind::SnapshotRepeated, number);
         Ok(())
     }
@@ -350,7 +351,10 @@ impl Cluster {
             process.replica.resync();
             process.wants_round = true;
             self.ledger.fire(Kind::Resync, number);
-            self.repeat_snapshot(number)?;
+            // At another member than the one that asked, too: what is old may come at any time.
+            for node in 1..=self.plan.nodes {
+                self.repeat_snapshot(node)?;
+            }
         }
         self.pump(number)
     }
