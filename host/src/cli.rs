@@ -8,6 +8,7 @@ mod check;
 mod cluster;
 mod dev;
 mod membership;
+mod new;
 mod recover;
 mod serve;
 mod settings;
@@ -46,6 +47,8 @@ enum Command {
     Recover(recover::Arguments),
     /// Call a method of a running service, by reflection, and print the reply as JSON
     Call(call::Arguments),
+    /// Make a plugin's crate from a template
+    New(new::Arguments),
     /// Compile a plugin's crate to a module
     Build(build::Arguments),
     /// Say what a module exports, imports and serves, and whether a node would take it
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Member(arguments) => admin::member(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),
+        Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Snapshot(command) => snapshot::run(&command),
@@ -138,6 +142,15 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     let words: Vec<_> = problem.split_whitespace().collect();
     complain(format_args!("{} (see --help)", words.join(" ")));
     ExitCode::from(2)
+}
+
+/// The program as it can be called again, from any folder.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if !called.contains('/') {
+        return "quorate".to_owned();
+    }
+    std::fs::canonicalize(&called).map_or(called, |path| path.display().to_string())
 }
 
 /// A line on standard output. Whoever reads it may have gone: that is not this command's problem.

@@ -5,9 +5,9 @@ use crate::Source;
 /// Files that documents name by their path from the root.
 const EXTENSIONS: [&str; 6] = [".md", ".proto", ".rs", ".sh", ".toml", ".wat"];
 
-/// In Markdown, a path in backticks is that of a file or, with a slash at its end, of a folder. A
-/// function, such as `run()` or `Node::start()`, is in one of the files that its line names, or in
-/// any when it names none.
+/// In Markdown, a path in backticks, from the root or from the document's own folder, is that of a
+/// file or, with a slash at its end, of a folder. A function, such as `run()` or `Node::start()`,
+/// is in one of the files that its line names, or in any when it names none.
 pub fn names(sources: &[Source]) -> Vec<String> {
     let mut broken = Vec::new();
     for document in sources.iter().filter(|source| source.has_extension("md")) {
@@ -15,9 +15,7 @@ pub fn names(sources: &[Source]) -> Vec<String> {
             let quoted: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
             let mut named = Vec::new();
             for path in quoted.iter().filter(|name| is_path(name)) {
-                let found = sources.iter().find(|source| {
-                    source.path == *path || (path.ends_with('/') && source.path.starts_with(path))
-                });
+                let found = sources.iter().find(|source| is_at(source, document, path));
                 match found {
                     Some(source) => named.push(source),
                     None => broken.push(document.at(number, format_args!("there is no {path}"))),
@@ -35,6 +33,14 @@ pub fn names(sources: &[Source]) -> Vec<String> {
         }
     }
     broken
+}
+
+/// Whether a document that says `path` means this file, or the folder that it is in.
+fn is_at(source: &Source, document: &Source, path: &str) -> bool {
+    let folder = document.path.rfind('/').map_or("", |end| &document.path[..=end]);
+    [path.to_owned(), format!("{folder}{path}")]
+        .iter()
+        .any(|path| source.path == *path || (path.ends_with('/') && source.path.starts_with(path)))
 }
 
 /// With a slash in it, or a file of the root.
@@ -69,6 +75,9 @@ mod tests {
         assert_eq!(broken("see `a/x.rs`"), ["README.md:1: there is no a/x.rs"]);
         assert_eq!(broken("see `x/`"), ["README.md:1: there is no x/"]);
         assert_eq!(broken("see `OTHER.md`"), ["README.md:1: there is no OTHER.md"]);
+        let beside =
+            [Source::new("a/b.rs", "//! B.\n"), Source::new("a/README.md", "`b.rs` `c.rs`")];
+        assert_eq!(names(&beside), ["a/README.md:1: there is no c.rs"]);
         let fine = "see `a/b.rs`, `a/`, `README.md`, `dist/quorate`, `a x/`, a/x.rs";
         assert!(broken(fine).is_empty());
     }

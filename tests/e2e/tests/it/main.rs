@@ -18,6 +18,7 @@ mod limits;
 mod members;
 mod memory;
 mod modules;
+mod new;
 mod overload;
 mod pause;
 mod proxy;

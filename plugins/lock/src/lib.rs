@@ -1,17 +1,11 @@
-//! Locks with tokens, as a Quorate plugin: `proto/lock/v1/lock.proto` says what it promises, this
-//! is all there is to it.
-//!
-//! ```text
-//! quorate build examples/lock
-//! quorate dev --nodes 3 --plugin examples/lock/lock.wasm
-//! quorate call 127.0.0.1:7400 lock.v1.Lock/Acquire '{"name": "a", "owner": "me", "ttlMs": 60000}'
-//! ```
+//! Locks with tokens: `proto/lock/v1/lock.proto` says what is promised, this is all there is to it.
 
 use quorate_sdk::{Command, Counter, Map, Query, Status};
 
 quorate_sdk::plugin!(impl Lock for Locks);
 
 /// The state machine. Its state is in the collections below, which the host keeps and replicates.
+#[derive(Debug)]
 pub struct Locks;
 
 const HOLDERS: Map<String, Holder> = Map::new("holders");
