@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use quorate::local;
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(address) = std::env::args().nth(1) {
         return runtime.block_on(talk(&address));
     }
-    let module = Module::load(quorate::KV_MODULE)?;
+    let module = Module::load(quorate_modules::KV_MODULE)?;
     let nodes = local::start(&module, vec![TcpListener::bind("127.0.0.1:0")?], None)?;
     let node = nodes.first().context("one was started")?;
     let talked = runtime.block_on(talk(&node.client_address().to_string()));

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use anyhow::Context as _;
 use quorate::local;
 use quorate::node::Node;
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 use tokio::runtime::Runtime;
 
 mod kv;
@@ -19,7 +19,7 @@ use kv::{GetRequest, PutRequest};
 
 fn main() -> anyhow::Result<()> {
     // Any module will do; this one comes with the library.
-    let module = Module::load(quorate::KV_MODULE)?;
+    let module = Module::load(quorate_modules::KV_MODULE)?;
     let clients = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let mut nodes = local::start(&module, clients, None)?;
     // A node has a runtime of its own and is stopped from outside of any: so this program is not

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use quorate::local;
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
@@ -29,7 +29,7 @@ const CALL_WAIT_MAX: Duration = Duration::from_secs(6);
 const PAUSE: Duration = Duration::from_millis(50);
 
 fn main() -> anyhow::Result<()> {
-    let module = Module::load(quorate::KV_MODULE)?;
+    let module = Module::load(quorate_modules::KV_MODULE)?;
     let clients = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let mut nodes = local::start(&module, clients, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

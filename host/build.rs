@@ -1,27 +1,17 @@
-//! Compiles the key-value plugin, which the binary carries, to a module; and lists the files of all
-//! plugins, which `quorate new` makes crates from.
+//! Lists the files of all plugins, which `quorate new` makes crates from.
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use quorate_toolchain::{BuildRequest, Toolchain};
-
 fn main() -> Result<(), Box<dyn Error>> {
     let host = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = host.parent().ok_or("the host's crate lies in the workspace")?;
-    for source in ["plugins", "sdk", "proto", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo:rerun-if-changed={}", root.join(source).display());
-    }
+    let plugins = root.join("plugins");
+    println!("cargo:rerun-if-changed={}", plugins.display());
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("templates.rs"), templates(&root.join("plugins"))?)?;
-    // Next to the profiles' folders, so that plugins share the standard library that may have to
-    // be built for them.
-    let target = out.ancestors().nth(4).unwrap_or_else(|| Path::new(&out)).join("guest");
-    let request = BuildRequest::new(root.join("plugins/kv"), target);
-    let module = Toolchain::find(root)?.build(&request)?;
-    fs::copy(module.path, out.join("kv.wasm"))?;
+    fs::write(out.join("templates.rs"), templates(&plugins)?)?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use quorate::local;
 use quorate::node::Node;
 use quorate::rpc::codec::BytesCodec;
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 
@@ -64,7 +64,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn start(folder: &Path) -> anyhow::Result<Node> {
-    let module = Module::load(quorate::KV_MODULE)?;
+    let module = Module::load(quorate_modules::KV_MODULE)?;
     let clients = TcpListener::bind("127.0.0.1:0")?;
     let mut nodes = local::start(&module, vec![clients], Some(folder))?;
     nodes.pop().ok_or_else(|| anyhow::anyhow!("a listener, yet no node"))

@@ -14,7 +14,7 @@ use quorate::identity::Timing;
 use quorate::local;
 use quorate::node::Node;
 use quorate::rpc::codec::BytesCodec;
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 use tokio::runtime::Runtime;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
@@ -50,7 +50,7 @@ const WAYS: [Way; 4] = [
 
 fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(std::env::current_exe()?.parent().expect("in a folder"))?;
-    let module = Module::load(quorate::KV_MODULE)?;
+    let module = Module::load(quorate_modules::KV_MODULE)?;
     let bind = || TcpListener::bind("127.0.0.1:0");
     let clients = vec![bind()?, bind()?, bind()?];
     let timing = Timing { has_leases: true, ..Timing::default() };

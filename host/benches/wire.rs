@@ -15,8 +15,8 @@ use bytes::Bytes;
 use fastrand::Rng;
 use quorate::local;
 use quorate::rpc::codec::BytesCodec;
-use quorate::wasm::Module;
 use quorate_proto::sealed::{Opener, Sealer, WireStats, wire_stats};
+use quorate_wasm::Module;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 
@@ -104,7 +104,7 @@ fn alone(make: Make, size: usize) -> Cost {
 
 /// Puts through one node of three, and what went between nodes meanwhile.
 fn cluster(clients: usize, size: usize) -> anyhow::Result<(WireStats, Duration)> {
-    let module = Module::load(quorate::KV_MODULE)?;
+    let module = Module::load(quorate_modules::KV_MODULE)?;
     let listeners: Result<Vec<_>, _> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
     let nodes = local::start(&module, listeners?, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -17,7 +17,7 @@ use quorate_core::batch::Command;
 use quorate_core::limits::{DISK_RESERVE_BYTES, DISK_RESERVE_PERCENT};
 
 use crate::integrity::Integrity;
-use crate::wasm::Module;
+use quorate_wasm::Module;
 
 /// Between two looks at the disk.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ use quorate_proto::v1::Hello;
 use serde::{Deserialize, Serialize};
 
 use crate::durable::write_durably;
-use crate::{random, roster, wasm};
+use crate::{random, roster};
 
 /// The one machine of a node, for now.
 pub const GROUP: GroupId = GroupId(1);
@@ -95,7 +95,7 @@ impl Identity {
             to: to.get().into(),
             founders: self.founders.iter().map(|node| node.get().into()).collect(),
             module: self.module.to_vec().into(),
-            fuel: wasm::FUEL_VERSION,
+            fuel: quorate_wasm::FUEL_VERSION,
             election_ms: self.timing.election_ms(),
             has_leases: self.timing.has_leases,
             // Consensus has no other way.
@@ -290,7 +290,7 @@ fn first_owner(
         log,
         incarnation: birth.incarnation,
         module: hex(&identity.module),
-        fuel: wasm::FUEL_VERSION,
+        fuel: quorate_wasm::FUEL_VERSION,
         store: StoreId(random::bits_128()).to_string(),
         lineage: StoreId(birth.lineage).to_string(),
         addresses: BTreeMap::new(),
@@ -344,13 +344,13 @@ fn next_owner(
     );
     // A node that applies its log anew with other code would decide otherwise than it did.
     anyhow::ensure!(
-        found.module == hex(&identity.module) && found.fuel == wasm::FUEL_VERSION,
+        found.module == hex(&identity.module) && found.fuel == quorate_wasm::FUEL_VERSION,
         "the data folder {folder} was made by module {} with fuel version {}, not {} with {}; \
          replacing a module under its state is not possible yet: use the same --plugin and version",
         found.module,
         found.fuel,
         hex(&identity.module),
-        wasm::FUEL_VERSION
+        quorate_wasm::FUEL_VERSION
     );
     let forgets = log == LogKind::Memory && has_met_others;
     let incarnation = found.incarnation + u32::from(forgets);
@@ -393,7 +393,7 @@ impl Heritage {
 }
 
 fn hex(digest: &[u8; 32]) -> String {
-    wasm::Digest(*digest).to_string()
+    quorate_wasm::Digest(*digest).to_string()
 }
 
 #[cfg(test)]

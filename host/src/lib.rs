@@ -7,7 +7,7 @@
 //! 2. [`batcher`]: the task that owns the batches' channel
 //! 3. [`consensus`]: the raft thread; [`peers`]: what nodes say to each other
 //! 4. [`rocks`]: log and state on disk
-//! 5. [`apply`]: the apply thread; [`wasm`]: the plugin's code
+//! 5. [`apply`]: the apply thread; the plugin's code is run by `quorate-wasm`
 //!
 //! [`snapshot`] is a state as bytes, for files and for other nodes.
 //!
@@ -46,8 +46,4 @@ pub mod rpc;
 pub mod snapshot;
 pub mod submit;
 pub mod threads;
-pub mod wasm;
 pub mod watchdog;
-
-/// The module of the key-value plugin, built with this crate.
-pub const KV_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.wasm"));

@@ -12,7 +12,7 @@ use quorate_core::id::NodeId;
 
 use crate::identity::{Birth, Identity, LogKind, Timing};
 use crate::node::{Node, NodeConfig, Storage};
-use crate::wasm::Module;
+use quorate_wasm::Module;
 
 /// Starts a node for each listener, numbered from 1. Each keeps its log and state in a folder of
 /// its own in `data`, or in memory. Must not be called within an async runtime.

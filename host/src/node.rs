@@ -47,8 +47,8 @@ use crate::roster::Roster;
 use crate::rpc::server::Clients;
 use crate::submit::Submitter;
 use crate::threads::Worker;
-use crate::wasm::Module;
 use crate::watchdog::Pulse;
+use quorate_wasm::Module;
 
 use services::{Ends, Services};
 pub use states::{Builder, States};

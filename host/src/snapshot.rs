@@ -67,7 +67,7 @@ pub use self::new_file::NewFile;
 pub use self::restore::restore;
 
 use crate::identity::{GROUP, Identity};
-use crate::wasm::FUEL_VERSION;
+use quorate_wasm::FUEL_VERSION;
 
 /// Space and two lengths.
 const RECORD_HEAD_BYTES: usize = 9;

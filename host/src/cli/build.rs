@@ -9,7 +9,7 @@ use quorate_toolchain::{BuildRequest, Toolchain, shared_target_dir};
 use serde_json::json;
 
 use super::{Failure, Output, complain, say, usage};
-use crate::wasm::gate;
+use quorate_wasm::gate;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

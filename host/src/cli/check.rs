@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Output, say, usage};
-use crate::wasm::gate::{self, Report};
+use quorate_wasm::gate::{self, Report};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -57,7 +57,7 @@ fn print(report: &Report) {
 fn to_json(report: &Report) -> serde_json::Value {
     let manifest = report.manifest.as_ref();
     let methods = manifest.map(|manifest| {
-        let method = |method: &crate::wasm::Method| {
+        let method = |method: &quorate_wasm::Method| {
             json!({ "path": method.path, "kind": method.kind.as_str_name() })
         };
         manifest.methods().map(method).collect::<Vec<_>>()

@@ -14,7 +14,7 @@ use super::{Failure, cluster, say, usage};
 use crate::identity::Timing;
 use crate::local;
 use crate::node::Node;
-use crate::wasm::Module;
+use quorate_wasm::Module;
 
 const LISTEN: &str = "127.0.0.1:7400";
 /// How long the nodes may take to elect a leader before `dev` gives up.

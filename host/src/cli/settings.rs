@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, usage};
-use crate::wasm::Module;
+use quorate_wasm::Module;
 
 /// What the log shows, and how.
 #[derive(Clone, Debug, Args)]
@@ -80,7 +80,8 @@ pub(super) fn from_file<S: DeserializeOwned + Default>(
 /// Loads a module; the embedded key-value plugin when none is named.
 pub(super) fn load_module(plugin: Option<&PathBuf>) -> Result<Arc<Module>, Failure> {
     let Some(file) = plugin else {
-        return Module::load(crate::KV_MODULE).map_err(|error| Failure::Failed(error.into()));
+        return Module::load(quorate_modules::KV_MODULE)
+            .map_err(|error| Failure::Failed(error.into()));
     };
     let name = file.display();
     let bytes = fs::read(file).map_err(|error| usage(format_args!("--plugin {name}: {error}")))?;

@@ -11,9 +11,9 @@ use quorate_core::state::{Changes, Space};
 use serde_json::{Value, json};
 
 use super::Places;
+use crate::clock;
 use crate::durable::write_durably;
 use crate::identity::{GROUP, Identity};
-use crate::{clock, wasm};
 
 /// In the folder of the state: it is about this state, and goes when another takes its place.
 const MARK: &str = "QUARANTINED";
@@ -98,8 +98,8 @@ pub(super) fn keep(
         "cluster": identity.cluster,
         "node": identity.node.get(),
         "group": GROUP.0,
-        "module": wasm::Digest(identity.module).to_string(),
-        "fuel": wasm::FUEL_VERSION,
+        "module": quorate_wasm::Digest(identity.module).to_string(),
+        "fuel": quorate_wasm::FUEL_VERSION,
         "evidence": evidence.0,
     });
     let file = places.data.join(format!("quarantine-{unix_ms}.json"));

@@ -21,7 +21,7 @@ use crate::rpc::backup::Backups;
 use crate::rpc::query::{Latest, Queries};
 use crate::rpc::service::PluginService;
 use crate::submit::Submitter;
-use crate::wasm::Module;
+use quorate_wasm::Module;
 
 /// What services are made of.
 pub(super) struct Ends {

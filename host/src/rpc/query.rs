@@ -11,7 +11,7 @@ use quorate_core::outcome::Outcome;
 use quorate_core::replica::Lease;
 use quorate_core::run::Run;
 use quorate_core::state::{StateStore, StateView};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
@@ -22,12 +22,16 @@ use crate::consensus::Reader;
 use crate::identity::GROUP;
 use crate::integrity::Integrity;
 use crate::submit::COMMAND_WAIT_MAX;
-use crate::wasm::Module;
 use crate::watchdog;
+use quorate_wasm::Module;
 
 /// How long a query waits until the state has all that was committed before: as long as a command
 /// waits for its outcome, so that a client needs one time-out for both.
 const QUERY_WAIT_MAX: Duration = COMMAND_WAIT_MAX;
+
+/// Bounds the queries that run at the same time in this process, whichever node's: a module has
+/// as many instances for them.
+static QUERY_SLOTS: Semaphore = Semaphore::const_new(limits::QUERIES_RUNNING_MAX);
 
 /// Answers queries. A read index says what was committed when the query came; the state is read as
 /// soon as it has applied that much.
@@ -86,7 +90,7 @@ impl Queries {
     }
 
     async fn run(&self, query: Command) -> Result<(LogId, Outcome), Status> {
-        let permit = self.module.query_slots().acquire_owned().await.map_err(stopping)?;
+        let permit = QUERY_SLOTS.acquire().await.map_err(stopping)?;
         let (state, module) = (Arc::clone(&self.state), Arc::clone(&self.module));
         let run = tokio::task::spawn_blocking(move || {
             let view = state.snapshot();

@@ -16,7 +16,7 @@ use tonic_health::server::HealthReporter;
 use super::admin::AdminService;
 use super::service::PluginService;
 use crate::integrity::Quarantine;
-use crate::wasm::Module;
+use quorate_wasm::Module;
 
 /// Streams of one connection: hyper would allow 200, tonic no limit at all.
 const STREAMS_MAX: u32 = 1024;

@@ -24,7 +24,7 @@ use super::sessions::{self, SessionsService};
 use super::status;
 use crate::admission::Admitted;
 use crate::submit::Submitter;
-use crate::wasm::{Method, Module};
+use quorate_wasm::{Method, Module};
 
 /// The log index that decided a call; for a query, of the state that it saw.
 pub const INDEX_KEY: &str = "quorate-index";

@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_module_is_its_sections() {
-        let sections = split(quorate::KV_MODULE).unwrap();
-        assert_eq!(join(&sections), quorate::KV_MODULE);
+        let sections = split(quorate_modules::KV_MODULE).unwrap();
+        assert_eq!(join(&sections), quorate_modules::KV_MODULE);
         let name = quorate_abi::MANIFEST_SECTION;
         assert!(sections.iter().any(|section| section.data_of(name).is_some()));
     }

@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate::wasm::{LoadError, Module, Refusal, Report, WasmProgram, gate};
 use quorate_core::outcome::{Outcome, Rejection};
 use quorate_core::run::Run;
+use quorate_wasm::{LoadError, Module, Refusal, Report, WasmProgram, gate};
 
 use crate::abi::IMPORTS;
 use crate::family::Family;

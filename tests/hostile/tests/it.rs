@@ -5,13 +5,13 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use quorate::wasm::WasmProgram;
 use quorate_core::machine::Program;
 use quorate_core::outcome::Fatal;
 use quorate_core::run::Run;
 use quorate_hostile::campaign::{Campaign, Finding, Found};
 use quorate_hostile::trial::{self, Wrap};
 use quorate_hostile::trio::Boxed;
+use quorate_wasm::WasmProgram;
 
 /// Tries modules; each test has its own folder.
 fn campaign(name: &str, seed: u64, modules: u64, wrap: &Wrap) -> Found {

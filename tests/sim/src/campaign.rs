@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 
 use crate::fault::Ledger;
 use crate::oracle::Violation;
@@ -134,7 +134,7 @@ impl Totals {
 /// The module of the key-value plugin, compiled: for one thread, since its pool has instances for
 /// one cluster.
 pub fn load_module() -> anyhow::Result<Arc<Module>> {
-    Module::load(quorate::KV_MODULE).context("loading the key-value plugin")
+    Module::load(quorate_modules::KV_MODULE).context("loading the key-value plugin")
 }
 
 /// Runs the seeds of an order. `prepare` is called on each thread before its first, and `progress`

@@ -31,11 +31,11 @@ mod travel;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use quorate::wasm::Module;
 use quorate_core::id::{LogId, NodeId, RaftId};
 use quorate_core::members::{Acquaintances, StoreId};
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::Status;
+use quorate_wasm::Module;
 
 use crate::calls::{Call, Client};
 use crate::disk::{Chains, Disk, Incident, Known, SharedDisk};

@@ -15,12 +15,12 @@ use kv::{
     TxnRequest,
 };
 use prost::Message as _;
-use quorate::wasm::{Module, WasmProgram};
 use quorate_core::machine::Program;
 use quorate_core::outcome::{Fatal, Outcome, Rejection};
 use quorate_core::run::{Call, Run, Stop};
 use quorate_core::state::Range;
 use quorate_history::Found;
+use quorate_wasm::{Module, WasmProgram};
 
 use crate::request::{self, End, Script, ScriptReply, Step, StepKind, StepReply};
 

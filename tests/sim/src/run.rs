@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Once};
 
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 
 use crate::audit::Audited;
 use crate::cluster::Cluster;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate::wasm::Module;
+use quorate_wasm::Module;
 
 use crate::plan::Plan;
 use crate::run::run;

@@ -23,11 +23,7 @@ const RESERVED: [Reserved; 6] = [
         ],
     },
     Reserved { folder: "host/src/", crates: &["rocksdb", "protobuf"], homes: &["host/src/rocks"] },
-    Reserved {
-        folder: "host/src/",
-        crates: &["wasmtime", "wasmparser"],
-        homes: &["host/src/wasm"],
-    },
+    Reserved { folder: "host/src/", crates: &["wasmtime", "wasmparser"], homes: &[] },
     Reserved { folder: "host/src/", crates: &["raft"], homes: &[] },
     Reserved {
         folder: "host/core/src/",

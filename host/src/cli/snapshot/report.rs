@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::{Output, say};
 use crate::snapshot::{Header, Position};
-use crate::wasm::Digest;
+use quorate_wasm::Digest;
 
 /// A whole snapshot: what it says of itself, what it amounts to, and its size as a file.
 pub(super) struct Report<'a> {

@@ -13,7 +13,7 @@ use crate::cli::settings::load_module;
 use crate::cli::{Failure, Output, say, serve, usage};
 use crate::identity::{Identity, Timing};
 use crate::snapshot::{Header, Unreadable, restore};
-use crate::wasm::Digest;
+use quorate_wasm::Digest;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {

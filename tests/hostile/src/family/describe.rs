@@ -62,7 +62,7 @@ fn small() -> Module {
 }
 
 fn manifest_of_kv() -> Vec<u8> {
-    let all = sections::split(quorate::KV_MODULE).unwrap_or_default();
+    let all = sections::split(quorate_modules::KV_MODULE).unwrap_or_default();
     let data = all.iter().find_map(|section| section.data_of(MANIFEST_SECTION));
     data.expect("the host's own plugin has a manifest").to_vec()
 }

@@ -8,7 +8,7 @@ pub(super) fn module(random: &mut Random) -> Vec<u8> {
     let seed = random.number();
     let wasm = match random.below(10) {
         // It is large, so each one that passes takes a while to compile.
-        0 => quorate::KV_MODULE.to_vec(),
+        0 => quorate_modules::KV_MODULE.to_vec(),
         1..=5 => Family::Calls.module(seed),
         6..=8 => Family::Driven.module(seed),
         _ => Family::Smith.module(seed),

@@ -1,5 +1,5 @@
 //! The sandbox: runs plugins, which may be hostile, so that all nodes decide the same and none is
-//! harmed. The only module that knows wasmtime.
+//! harmed. The only crate that knows wasmtime.
 //!
 //! 1. [`gate`]: what a module must look like; decided from its bytes, before anything is compiled
 //! 2. `engine`, `fuel`: where it runs, and what that costs
@@ -25,11 +25,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use quorate_abi::export;
-use quorate_core::limits;
 use quorate_core::machine::Program;
 use quorate_core::outcome::{Fatal, Outcome};
 use quorate_core::run::Run;
-use tokio::sync::Semaphore;
 
 pub use self::fuel::VERSION as FUEL_VERSION;
 pub use self::gate::{Digest, Report};
@@ -44,8 +42,6 @@ pub struct Module {
     manifest: Manifest,
     apply: Compiled,
     query: Compiled,
-    /// As many as the query engine has instances for, be it for several nodes.
-    query_slots: Arc<Semaphore>,
     _ticker: Ticker,
 }
 
@@ -67,7 +63,6 @@ impl Module {
             manifest,
             apply: apply.map_err(failed)?,
             query: query.map_err(failed)?,
-            query_slots: Arc::new(Semaphore::new(limits::QUERIES_RUNNING_MAX)),
             _ticker: ticker,
         };
         // What shows only now, such as data beyond the memory, must not show in the log.
@@ -94,12 +89,8 @@ impl Module {
         WasmProgram { module: Arc::clone(self), prepared: None, spent: None }
     }
 
-    /// Bounds the queries that run at the same time: a caller takes one permit for each.
-    pub fn query_slots(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.query_slots)
-    }
-
-    /// Answers a query, on the thread of the caller, who has taken one of the slots.
+    /// Answers a query, on the thread of the caller, who sees to it that no more than
+    /// [`quorate_core::limits::QUERIES_RUNNING_MAX`] run at the same time.
     pub fn query(&self, run: Run) -> Result<Outcome, Fatal> {
         assert!(!run.is_writable(), "a query has a run that cannot write");
         let (run, _) = self.query.instantiate()?.serve(run)?;

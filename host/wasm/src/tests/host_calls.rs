@@ -270,7 +270,7 @@ fn log_lines_have_a_level() {
 /// The gate lets through what the linker offers, and nothing else.
 #[test]
 fn the_gate_and_the_linker_know_the_same_imports() {
-    use super::super::{engine, guest::Guest, imports};
+    use crate::{engine, guest::Guest, imports};
     let engine = engine::apply().unwrap();
     let linker = imports::linker(&engine).unwrap();
     let mut store = wasmtime::Store::new(&engine, Guest::new(true));

@@ -9,9 +9,9 @@ use quorate_core::state::Range;
 use std::ops::ControlFlow;
 use wasmtime::{Caller, Engine, Linker};
 
-use super::fuel;
-use super::guest::{Guest, cut, trap};
-use super::trap::Halt;
+use crate::fuel;
+use crate::guest::{Guest, cut, trap};
+use crate::trap::Halt;
 
 /// All imports of the ABI: name, how many `i32` it takes, whether it returns an `i64`.
 pub(super) const SIGNATURES: [(&str, usize, bool); 8] = [

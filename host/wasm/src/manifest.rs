@@ -7,7 +7,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use quorate_proto::v1::{Kind, Plugin};
 
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// What a plugin says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

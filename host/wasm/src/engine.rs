@@ -11,7 +11,7 @@ use wasmtime::{
     Strategy, WasmBacktraceDetails,
 };
 
-use super::fuel;
+use crate::fuel;
 
 /// What a module may use of WebAssembly. All else is off, be it standard, proposed or unheard of:
 /// the gate and both engines are built from this one set. Threads would bring races, relaxed SIMD

@@ -11,10 +11,10 @@ use sha2::Digest as _;
 use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::{Parser, Payload, ValType, Validator};
 
-use super::engine::FEATURES;
-use super::imports::SIGNATURES;
-use super::manifest::Manifest;
-use super::refusal::Refusal;
+use crate::engine::FEATURES;
+use crate::imports::SIGNATURES;
+use crate::manifest::Manifest;
+use crate::refusal::Refusal;
 
 /// Functions of a module: far more than a plugin has, and few enough to compile.
 const FUNCTIONS_MAX: u64 = 50_000;

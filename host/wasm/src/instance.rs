@@ -5,9 +5,9 @@ use quorate_core::outcome::{Fatal, Rejection};
 use quorate_core::run::{Run, Stop};
 use wasmtime::{Engine, InstancePre, Module, ModuleExport, Store, TypedFunc};
 
-use super::guest::Guest;
-use super::trap::{fatal, judge};
-use super::{engine, imports};
+use crate::guest::Guest;
+use crate::trap::{fatal, judge};
+use crate::{engine, imports};
 
 /// A module compiled for one engine, linked, and ready to be instantiated quickly.
 pub(super) struct Compiled {

@@ -3,8 +3,8 @@
 use quorate_proto::v1::Kind;
 
 use super::*;
-use crate::wasm::gate::inspect;
-use crate::wasm::{LoadError, Refusal};
+use crate::gate::inspect;
+use crate::{LoadError, Refusal};
 
 /// A module that is fine.
 const FINE: &str = r#"(module
@@ -193,7 +193,7 @@ fn what_is_off_is_refused() {
 #[test]
 fn the_engines_have_the_same_switches() {
     let wasm = wat::parse_str("(module (func $f (return_call $f)))").unwrap();
-    for engine in [crate::wasm::engine::apply().unwrap(), crate::wasm::engine::query().unwrap()] {
+    for engine in [crate::engine::apply().unwrap(), crate::engine::query().unwrap()] {
         let error = wasmtime::Module::from_binary(&engine, &wasm).map(drop).unwrap_err();
         assert!(format!("{error:#}").contains("tail calls"), "{error:#}");
     }

@@ -7,7 +7,7 @@ use quorate_core::outcome::{Fatal, Rejection};
 use quorate_core::run::{Call, Run};
 use wasmtime::{Memory, ResourceLimiter};
 
-use super::trap::{Halt, fatal};
+use crate::trap::{Halt, fatal};
 
 /// The data of a store.
 #[derive(Default)]

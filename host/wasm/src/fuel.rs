@@ -8,8 +8,8 @@ use quorate_core::limits;
 use quorate_core::outcome::Rejection;
 use wasmtime::{Caller, OperatorCost};
 
-use super::guest::Guest;
-use super::trap::Halt;
+use crate::guest::Guest;
+use crate::trap::Halt;
 
 /// The version of all costs together.
 pub const VERSION: u32 = 2;
@@ -111,7 +111,7 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::wasm::Digest;
+    use crate::Digest;
 
     /// Any change to what an instruction costs shows here, also one that wasmtime makes.
     #[test]
