@@ -37,6 +37,8 @@
 //!
 //! [build script]: https://doc.rust-lang.org/cargo/reference/build-scripts.html
 
+#[cfg(not(target_arch = "wasm32"))]
+mod caller;
 mod collections;
 mod context;
 #[cfg(target_arch = "wasm32")]
@@ -52,6 +54,8 @@ mod store;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use caller::{Call, CallOn, Caller, MethodPath};
 pub use collections::{
     AnyIndex, Cell, Counter, Index, IndexedMap, Lookup, Map, MultiIndex, Queue, Rows, Set,
     UniqueIndex, Value,

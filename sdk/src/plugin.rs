@@ -12,6 +12,9 @@ use crate::{Command, Query, Status};
 pub trait Plugin {
     /// The methods of each service.
     const SERVICES: &'static [&'static [Method]];
+    /// The folder of its crate, from which a test builds the module; empty where there is none.
+    #[doc(hidden)]
+    const CRATE_DIR: &'static str = "";
 }
 
 /// No services: for tests of something else.
@@ -120,6 +123,8 @@ macro_rules! plugin {
         impl $crate::Plugin for $plugin {
             const SERVICES: &'static [&'static [$crate::Method]] =
                 &[<$plugin as $service>::METHODS, $(<$plugin as $more>::METHODS),*];
+            #[cfg(not(target_arch = "wasm32"))]
+            const CRATE_DIR: &'static str = env!("CARGO_MANIFEST_DIR");
         }
 
         #[cfg(target_arch = "wasm32")]

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use prost::Message;
 use quorate_abi::{Frame, method_id};
 
 use crate::limits::REPLY_BYTES_MAX;
 use crate::memory::Memory;
 use crate::plugin::{self, Plugin};
-use crate::{Command, Query, Status};
+use crate::{Caller, Command, MethodPath, Query, Status};
 
 /// Where a machine's clock starts: 2025-01-01 in UTC.
 const START_MS: u64 = 1_735_689_600_000;
@@ -142,6 +143,24 @@ impl<P: Plugin> Machine<P> {
         // Any mixture will do; this one is from Fibonacci hashing.
         let seed = self.index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Frame { index: self.index, time_ms: self.time_ms, seed, position: 0, method, payload }
+    }
+}
+
+impl<P: Plugin> Caller for Machine<P> {
+    type Plugin = P;
+
+    fn call<Q, R>(&mut self, method: MethodPath, request: &Q) -> Result<R, Status>
+    where
+        Q: Message + fmt::Debug,
+        R: Message + Default + fmt::Debug,
+    {
+        let request = request.encode_to_vec();
+        let reply = if method.is_command() {
+            Self::call(self, method.path(), &request)
+        } else {
+            self.call_query(method.path(), &request)
+        };
+        R::decode(&*reply?).map_err(|error| Status::internal(format!("no reply: {error}")))
     }
 }
 

@@ -13,6 +13,7 @@
 //!
 //! What this deliberately does not do: streaming methods, and more than one package per plugin.
 
+mod calls;
 mod error;
 mod manifest;
 mod service;

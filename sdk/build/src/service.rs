@@ -7,6 +7,7 @@ use protox::prost_reflect::{DescriptorPool, MethodDescriptor, Value};
 use quorate_abi::method_id;
 
 use crate::Error;
+use crate::calls::Calls;
 
 /// The method option that tells queries from commands, and the number of `QUERY`.
 const KIND_OPTION: &str = "quorate.v1.kind";
@@ -52,6 +53,7 @@ impl ServiceGenerator for Traits {
         let path = format!("{}.{}", service.package, service.proto_name);
         let mut functions = String::new();
         let mut table = String::new();
+        let mut calls = Calls::default();
         for method in &service.methods {
             let path = format!("{path}/{}", method.proto_name);
             let (kind, context) = if self.queries.contains(&path) {
@@ -61,9 +63,11 @@ impl ServiceGenerator for Traits {
             };
             functions.push_str(&function(method, &path, context));
             table.push_str(&entry(method, &path, kind));
+            calls.add(method, &path, kind);
         }
 
         let comments = doc(&service.comments, &format!("The service `{path}`."));
+        let calls = calls.generate(&service.name, &path);
         let service = format!(
             "{comments}
             pub trait {} {{
@@ -71,7 +75,8 @@ impl ServiceGenerator for Traits {
                 /// What the host may call; not for plugins to define.
                 #[doc(hidden)]
                 const METHODS: &'static [::quorate_sdk::Method] = &[{table}];
-            }}\n",
+            }}
+            {calls}\n",
             service.name
         );
         code.push_str(&service);
@@ -104,7 +109,7 @@ fn entry(method: &Method, path: &str, kind: &str) -> String {
 }
 
 /// The comment from the `.proto`, or a line in its place.
-fn doc(comments: &Comments, otherwise: &str) -> String {
+pub(crate) fn doc(comments: &Comments, otherwise: &str) -> String {
     if comments.leading.is_empty() {
         return format!("/// {otherwise}\n");
     }

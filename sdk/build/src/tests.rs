@@ -48,6 +48,20 @@ fn the_kind_of_a_method_is_in_its_first_argument() {
 }
 
 #[test]
+fn calls_from_outside_have_types() {
+    let code = compile(&file(READ_AND_WRITE), &[]).unwrap().code;
+    let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    let native = "#[cfg(not(target_arch = \"wasm32\"))]";
+    assert!(code.contains(&format!("{native} pub trait ThingsCalls {{ /// Reads. fn read(")));
+    assert!(
+        code.contains("impl<C: ::quorate_sdk::Caller> ThingsCalls for C where C::Plugin: Things")
+    );
+    assert!(code.contains("MethodPath::query(\"t.v1.Things/Read\")"), "{code}");
+    assert!(code.contains("pub enum ThingsCall { /// `t.v1.Things/Read`. Read(M),"), "{code}");
+    assert!(code.contains("Self::Write(it) => Answer::Write(callee.write(it)?),"), "{code}");
+}
+
+#[test]
 fn the_manifest_keeps_the_options_and_all_imports() {
     let manifest = compile(&file(READ_AND_WRITE), &[]).unwrap().manifest;
     let plugin = quorate_proto::v1::Plugin::decode(manifest.as_slice()).unwrap();
