@@ -28,4 +28,4 @@ pub(crate) trait Store {
 #[cfg(target_arch = "wasm32")]
 pub(crate) type Backend = crate::guest::Imports;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) type Backend = crate::memory::Memory;
+pub(crate) type Backend = crate::memory::Memory<dyn crate::memory::Pairs>;

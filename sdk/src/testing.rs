@@ -7,7 +7,9 @@ use prost::Message;
 use quorate_abi::{Frame, method_id};
 
 use crate::limits::REPLY_BYTES_MAX;
-use crate::memory::Memory;
+use crate::memory::{Memory, Own};
+#[doc(hidden)]
+pub use crate::memory::{Pairs, Visit};
 use crate::plugin::{self, Plugin};
 use crate::{Caller, Command, MethodPath, Query, Status};
 
@@ -49,7 +51,7 @@ pub struct Costs {
 /// as in `machine.command(|cx| Store::put(cx, request))`, or with [`call`](Self::call) in the way
 /// that a host does it.
 pub struct Machine<P> {
-    state: Memory,
+    state: Memory<Own>,
     index: u64,
     time_ms: u64,
     plugin: PhantomData<fn() -> P>,
@@ -126,7 +128,7 @@ impl<P: Plugin> Machine<P> {
         &mut self,
         method: u32,
         payload: &[u8],
-        run: impl FnOnce(&Memory, &Frame<'_>) -> Result<T, Status>,
+        run: impl FnOnce(&Memory<Own>, &Frame<'_>) -> Result<T, Status>,
     ) -> Result<T, Status> {
         self.index += 1;
         self.state.begin();
@@ -134,7 +136,7 @@ impl<P: Plugin> Machine<P> {
         let transaction = Transaction(&mut self.state);
         let result = run(transaction.0, &frame);
         if result.is_ok() {
-            transaction.0.commit();
+            transaction.0.pairs.commit();
         }
         result
     }
@@ -165,11 +167,50 @@ impl<P: Plugin> Caller for Machine<P> {
 }
 
 /// Takes back what was not committed, also when a command panics.
-struct Transaction<'a>(&'a mut Memory);
+struct Transaction<'a>(&'a mut Memory<Own>);
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        self.0.roll_back();
+        self.0.pairs.roll_back();
+    }
+}
+
+/// A plugin on pairs that somebody else keeps, for those who run whole plugins natively: the
+/// fidelities of `quorate-test`. It takes nothing back; that is theirs to do.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Native<S>(Memory<S>);
+
+#[doc(hidden)]
+impl<S: Pairs + 'static> Native<S> {
+    /// A plugin on these pairs.
+    pub fn new(pairs: S) -> Self {
+        Self(Memory::new(pairs))
+    }
+
+    /// Runs one call as the host would.
+    pub fn call<P: Plugin>(&self, frame: &Frame<'_>, is_command: bool) -> Result<Vec<u8>, Status> {
+        self.0.begin();
+        if is_command {
+            plugin::command::<P>(&self.0, frame)
+        } else {
+            plugin::query::<P>(&self.0, frame)
+        }
+    }
+
+    /// What the last call asked the pairs for.
+    pub fn last_costs(&self) -> Costs {
+        self.0.costs()
+    }
+
+    /// The pairs.
+    pub fn pairs(&self) -> &S {
+        &self.0.pairs
+    }
+
+    /// The same, without the plugin.
+    pub fn into_pairs(self) -> S {
+        self.0.pairs
     }
 }
 
