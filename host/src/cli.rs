@@ -6,6 +6,7 @@ mod build;
 mod call;
 mod check;
 mod cluster;
+mod connect;
 mod dev;
 mod membership;
 mod new;
@@ -15,10 +16,11 @@ mod settings;
 mod snapshot;
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use quorate_core::outcome::Fatal;
 
 use settings::LogSettings;
 
@@ -93,6 +95,14 @@ fn usage(problem: impl fmt::Display) -> Failure {
     Failure::Usage(anyhow::anyhow!("{problem}"))
 }
 
+/// What keeps a node from starting. A disk that fails, and data that is damaged, are nothing that
+/// was asked wrongly; all else is a setting that does not fit.
+fn unfit(error: anyhow::Error) -> Failure {
+    let is_fault =
+        error.is::<Fatal>() || error.chain().any(<dyn std::error::Error>::is::<io::Error>);
+    if is_fault { Failure::Failed(error) } else { Failure::Usage(error) }
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -155,11 +165,11 @@ fn program() -> String {
 
 /// A line on standard output. Whoever reads it may have gone: that is not this command's problem.
 fn say(line: fmt::Arguments<'_>) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
 /// A line on standard error.
 fn complain(line: fmt::Arguments<'_>) {
-    drop(writeln!(std::io::stderr().lock(), "{line}"));
+    drop(writeln!(io::stderr().lock(), "{line}"));
 }

@@ -44,11 +44,16 @@ impl DiskGuard {
     }
 }
 
-/// Looks at the disk of a folder again and again, until `stop` resolves.
-pub async fn look(folder: PathBuf, integrity: Arc<Integrity>, stop: impl Future<Output = ()>) {
+/// Looks at the disk of a folder again and again, until `stop` resolves, and whether so many bytes
+/// are free there; without a number, as many as are usual.
+pub async fn look(
+    (folder, reserve): (PathBuf, Option<u64>),
+    integrity: Arc<Integrity>,
+    stop: impl Future<Output = ()>,
+) {
     tokio::pin!(stop);
     loop {
-        match is_nearly_full(&folder) {
+        match is_nearly_full(&folder, reserve) {
             Ok(is_full) => integrity.set_nearly_full(is_full),
             Err(error) => tracing::warn!("how full the disk is cannot be found out: {error}"),
         }
@@ -60,11 +65,11 @@ pub async fn look(folder: PathBuf, integrity: Arc<Integrity>, stop: impl Future<
 }
 
 /// Whether less is free than must be: a share of the disk, but not more than some bytes.
-fn is_nearly_full(folder: &std::path::Path) -> std::io::Result<bool> {
+fn is_nearly_full(folder: &std::path::Path, reserved: Option<u64>) -> std::io::Result<bool> {
     let disk = rustix::fs::statvfs(folder)?;
     let bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    Ok(free < reserve(bytes))
+    Ok(free < reserved.unwrap_or_else(|| reserve(bytes)))
 }
 
 fn reserve(disk_bytes: u64) -> u64 {
@@ -81,7 +86,9 @@ mod tests {
         assert_eq!(reserve(1 << 40), DISK_RESERVE_BYTES);
         assert_eq!(reserve(0), 0);
         let temp = tempfile::tempdir().unwrap();
-        assert!(is_nearly_full(temp.path()).is_ok());
-        assert!(is_nearly_full(&temp.path().join("none")).is_err());
+        assert!(is_nearly_full(temp.path(), None).is_ok());
+        assert!(is_nearly_full(&temp.path().join("none"), None).is_err());
+        assert!(is_nearly_full(temp.path(), Some(u64::MAX)).unwrap(), "as the operator says");
+        assert!(!is_nearly_full(temp.path(), Some(0)).unwrap());
     }
 }

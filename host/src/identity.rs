@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use quorate_core::id::{GroupId, NodeId, RaftId};
 use quorate_core::limits;
 use quorate_core::members::StoreId;
+use quorate_core::outcome::Fatal;
 use quorate_proto::v1::Hello;
 use serde::{Deserialize, Serialize};
 
@@ -217,11 +218,16 @@ fn read_owner(file: &Path) -> anyhow::Result<Option<Owner>> {
     match fs::read_to_string(file) {
         Ok(text) => {
             let owner = toml::from_str(&text);
-            Ok(Some(owner.with_context(|| format!("{} is damaged", file.display()))?))
+            Ok(Some(owner.with_context(|| damaged(file))?))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
     }
+}
+
+/// Nobody has asked wrongly: the file is not what was written.
+pub(crate) fn damaged(file: &Path) -> Fatal {
+    Fatal::damage(format!("{} is damaged", file.display()))
 }
 
 /// Claims a data folder for this node, creating it on the first start.
@@ -247,8 +253,7 @@ pub fn claim(
         owner.store = StoreId(random::bits_128()).to_string();
     }
     write_durably(&file, &toml::to_string(&owner)?)?;
-    let damaged = || format!("{} is damaged", file.display());
-    let number = |text: &str| u128::from_str_radix(text, 16).with_context(damaged);
+    let number = |text: &str| u128::from_str_radix(text, 16).with_context(|| damaged(&file));
     let store = StoreId(number(&owner.store)?);
     let lineage = if owner.lineage.is_empty() { 0 } else { number(&owner.lineage)? };
     let member = RaftId::new(identity.node, owner.incarnation);
@@ -376,7 +381,7 @@ pub fn inherit(folder: &Path) -> anyhow::Result<Heritage> {
     let owner = read_owner(&file)?.with_context(|| format!("{name} has no {FILE}"))?;
     let has_log = owner.log == LogKind::RocksDb && folder.join(LOG_FOLDER).is_dir();
     anyhow::ensure!(has_log, "the data folder {name} has no log: there is nothing to go on with");
-    let node = NodeId::new(owner.node).with_context(|| format!("{} is damaged", file.display()))?;
+    let node = NodeId::new(owner.node).with_context(|| damaged(&file))?;
     let member = RaftId::new(node, owner.incarnation);
     Ok(Heritage { member, file, owner, _lock: lock })
 }

@@ -11,7 +11,7 @@ use quorate_core::batcher::BatcherConfig;
 use quorate_core::id::NodeId;
 
 use crate::identity::{Birth, Identity, LogKind, Timing};
-use crate::node::{Node, NodeConfig, Storage};
+use crate::node::{Node, NodeConfig, Storage, Tuning};
 use quorate_wasm::Module;
 
 /// Starts a node for each listener, numbered from 1. Each keeps its log and state in a folder of
@@ -59,7 +59,7 @@ pub fn start_timed(
             storage,
             module: Arc::clone(module),
             batcher: BatcherConfig::default(),
-            log_entries_max: None,
+            tuning: Tuning::default(),
         })?);
     }
     Ok(nodes)

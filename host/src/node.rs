@@ -88,8 +88,19 @@ pub struct NodeConfig {
     pub module: Arc<Module>,
     /// What bounds a batch.
     pub batcher: BatcherConfig,
-    /// Entries of the log before it is cut; the default if none is named.
+    /// What its operator may want otherwise.
+    pub tuning: Tuning,
+}
+
+/// Bounds of one node that its operator may change; what is not named is as `limits.rs` has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tuning {
+    /// Entries of the log before it is cut.
     pub log_entries_max: Option<u64>,
+    /// What must be free on the disk.
+    pub disk_reserve_bytes: Option<u64>,
+    /// How much of a snapshot leaves for another node within a second.
+    pub snapshot_bytes_per_second: Option<u64>,
 }
 
 /// Why a node cannot go on.
@@ -166,7 +177,7 @@ impl Node {
         let (failed, failure) = std_mpsc::channel();
         let expelled = failed.clone();
 
-        let log_entries_max = config.log_entries_max.unwrap_or(limits::LOG_ENTRIES_MAX);
+        let log_entries_max = config.tuning.log_entries_max.unwrap_or(limits::LOG_ENTRIES_MAX);
         let bounds = Bounds { log_entries_max, ..Bounds::default() };
         let replica = replica(own.member, &config.identity, bounds, (log, &recovered))?;
         let (members_sender, members) = watch::channel(Arc::new(replica.members()));
@@ -190,6 +201,7 @@ impl Node {
         };
         let reached = (Arc::clone(&directory), status.clone(), requests_sender.clone());
         tasks::spawn_exchange(&integrity, reached, tick, is_serving.clone());
+        tasks::spawn_look(&integrity, config.tuning.disk_reserve_bytes, is_serving.clone());
 
         let Batches { intake, task: batcher, stats: batcher_stats } =
             crate::batcher::start(config.batcher, proposals);
@@ -243,7 +255,8 @@ impl Node {
             requests: requests_sender,
             expelled: expelled.clone(),
         };
-        peers::spawn_sender(&directory, store, &services.requests, &status, transfers);
+        let rate = config.tuning.snapshot_bytes_per_second;
+        peers::spawn_sender((&directory, rate), store, &services.requests, &status, transfers);
         let Services { plugin, admin, peers } = services.into_services();
         let clients = Clients {
             listener,

@@ -144,7 +144,7 @@ fn client(channel: Channel) -> PeerClient<Channel> {
 
 /// Sends the snapshots that consensus wants sent, until it ends. Must be called within a runtime.
 pub fn spawn_sender(
-    directory: &Arc<Directory>,
+    (directory, rate): (&Arc<Directory>, Option<u64>),
     state: Arc<dyn StateStore>,
     requests: &mpsc::Sender<Request>,
     status: &watch::Receiver<Status>,
@@ -152,7 +152,8 @@ pub fn spawn_sender(
 ) {
     let (directory, requests, status) = (Arc::clone(directory), requests.clone(), status.clone());
     let process = random::bits_64();
-    let sender = snapshots::send::Sender { directory, state, requests, status, process };
+    let rate = rate.unwrap_or(limits::SNAPSHOT_BYTES_PER_SECOND_MAX);
+    let sender = snapshots::send::Sender { directory, state, requests, status, process, rate };
     // It ends when consensus does.
     tokio::spawn(snapshots::send::run(sender, transfers));
 }

@@ -13,7 +13,7 @@ use quorate_proto::v1::{Hello, IntroduceReply};
 use tokio::sync::watch;
 
 use crate::durable::write_durably;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 
 /// Where a node remembers the folders of others, within its own.
 pub(crate) const FILE: &str = "acquaintances.toml";
@@ -242,7 +242,10 @@ impl Roster {
     pub fn introduce(&self, node: NodeId) -> IntroduceReply {
         let members = self.members();
         let seat = members.seats.get(&node);
-        let incarnation = seat.map_or(0, |seat| seat.incarnation);
+        // One that came back, and lost its data before it was admitted, must not come back as the
+        // same once more: here it is known with what it has lost.
+        let met = self.known().latest_of(node).unwrap_or_default();
+        let incarnation = seat.map_or(0, |seat| seat.incarnation).max(met);
         let store = self.store_of(RaftId::new(node, incarnation));
         let addresses = members
             .all()
@@ -259,14 +262,17 @@ impl Roster {
         }
     }
 
-    /// What the group may not have agreed on yet.
+    /// What the group may not have agreed on yet: of its members, and of whom this node has met.
     pub fn contacts(&self) -> Contacts {
+        let mut contacts: Contacts =
+            self.known().iter().map(|(member, _)| (member, Contact::default())).collect();
         let contact = |member: RaftId| {
             let address = self.address_of(member.node());
             let own = (member == self.member).then_some(self.store);
             (member, Contact { address, store: own.or_else(|| self.store_of(member)) })
         };
-        self.members().all().into_iter().map(contact).collect()
+        contacts.extend(self.members().all().into_iter().map(contact));
+        contacts
     }
 }
 
@@ -306,7 +312,7 @@ fn read(file: &Path) -> anyhow::Result<Acquaintances> {
         }
         Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
     };
-    let damaged = || format!("{} is damaged", file.display());
+    let damaged = || identity::damaged(file);
     let table: BTreeMap<String, String> = toml::from_str(&text).with_context(damaged)?;
     let pair = |(member, store): (String, String)| {
         let member = RaftId::from_u64(member.parse().ok()?)?;

@@ -37,7 +37,7 @@
 //! 1. `frame`: seals and opens a frame
 //! 2. `encode`: [`Encoder`], from a view to frames
 //! 3. `decode`: [`Decoder`], from frames to records; trusts nothing
-//! 4. `file`: [`Reader`], frames from a file; `new_file`: [`NewFile`], to write one
+//! 4. `file`: [`Reader`], frames from a file
 //! 5. `restore`: [`restore`], which makes a node's data folder from one
 //!
 //! What this deliberately does not do: know where frames come from.
@@ -46,7 +46,6 @@ mod decode;
 mod encode;
 mod file;
 mod frame;
-mod new_file;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -63,7 +62,6 @@ use sha2::{Digest as _, Sha256};
 pub use self::decode::{Content, Decoder, Record, Records};
 pub use self::encode::Encoder;
 pub use self::file::{Reader, Unreadable};
-pub use self::new_file::NewFile;
 pub use self::restore::restore;
 
 use crate::identity::{GROUP, Identity};

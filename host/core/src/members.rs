@@ -313,6 +313,12 @@ impl Acquaintances {
         self.stores.get(&member).copied()
     }
 
+    /// The latest incarnation of a node that was met.
+    pub fn latest_of(&self, node: NodeId) -> Option<u32> {
+        let members = self.stores.keys().filter(|member| member.node() == node);
+        members.map(|member| member.incarnation()).max()
+    }
+
     /// All that were met.
     pub fn iter(&self) -> impl Iterator<Item = (RaftId, StoreId)> {
         self.stores.iter().map(|(member, store)| (*member, *store))
@@ -393,6 +399,8 @@ mod tests {
         assert_eq!(meant(None, own, store), Meant::This);
         assert_eq!(meant(Some((own, store)), own, store), Meant::This);
         assert_eq!(meant(Some((own, StoreId(1))), own, store), Meant::Doubted(StoreId(1)));
+        assert_eq!(known.latest_of(NodeId::new(1).unwrap()), Some(1));
+        assert_eq!(known.latest_of(NodeId::new(9).unwrap()), None);
         let earlier = Some((member(1, 0), StoreId(1)));
         assert_eq!(meant(earlier, own, store), Meant::This, "it has not heard of this one yet");
         // What the group has agreed on, this node need not have seen.

@@ -4,7 +4,6 @@
 //! refused again; 4 when it may go well later, or its outcome is not known.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use prost::Message as _;
@@ -12,15 +11,14 @@ use quorate_proto::v1;
 use quorate_proto::v1::admin_client::AdminClient;
 use quorate_proto::v1::change_error::Kind;
 use serde_json::{Value, json};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::connect::connect;
 use super::{Failure, Output, REFUSED, complain, say};
 
 /// Where a node is when nobody says otherwise: that of `quorate dev`.
 const AT: &str = "127.0.0.1:7400";
-/// How long a node may take to be reached.
-const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A refusal that may pass.
 const LATER: u8 = 4;
 
@@ -190,27 +188,8 @@ fn run<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Status::internal(error.to_string()))?;
     runtime.block_on(async {
-        let mut last = Status::invalid_argument("--at names no node");
-        for address in at.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-            match connect(address).await {
-                Ok(channel) => {
-                    return ask(AdminClient::new(channel)).await.map(tonic::Response::into_inner);
-                }
-                Err(problem) => {
-                    last = Status::unavailable(format!("cannot reach {address}: {problem}"));
-                }
-            }
-        }
-        Err(last)
-    })
-}
-
-async fn connect(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let endpoint = endpoint.map_err(|error| error.to_string())?;
-    endpoint.connect_timeout(CONNECT_WAIT_MAX).connect().await.map_err(|error| {
-        use std::error::Error as _;
-        error.source().map_or_else(|| error.to_string(), ToString::to_string)
+        let channel = connect(at).await?;
+        ask(AdminClient::new(channel)).await.map(tonic::Response::into_inner)
     })
 }
 
@@ -237,9 +216,11 @@ fn refused(status: &Status, output: Output) -> Failure {
     }
     match (kind, status.code()) {
         (Kind::Invalid, _) | (Kind::Other, Code::InvalidArgument) => Failure::Code(2),
-        (Kind::NoLeader | Kind::UnderWay | Kind::Undecided | Kind::TooFarBehind, _) => {
-            Failure::Code(LATER)
-        }
+        (Kind::NoLeader | Kind::UnderWay | Kind::Undecided | Kind::TooFarBehind, _)
+        | (
+            Kind::Other,
+            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled,
+        ) => Failure::Code(LATER),
         (Kind::Other, _) => Failure::Said,
         _ => Failure::Code(REFUSED),
     }

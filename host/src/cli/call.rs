@@ -11,8 +11,9 @@ use clap::Args;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions};
 use serde_json::Value;
-use tonic::transport::{Channel, Endpoint};
+use tonic::Code;
 
+use super::connect::connect;
 use super::{Failure, complain, say, usage};
 use crate::rpc::codec::BytesCodec;
 use crate::rpc::consistency::READ_KEY;
@@ -21,8 +22,6 @@ use quorate_core::limits;
 use quorate_core::session::SessionCall;
 
 const CALL_WAIT_MAX: Duration = Duration::from_secs(15);
-/// Between two questions whether the node is still there, and for its answer.
-const ALIVE_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -65,7 +64,7 @@ async fn call(arguments: &Arguments) -> Result<(), Failure> {
         .rsplit_once('/')
         .ok_or_else(|| usage(format_args!("{}: write SERVICE/METHOD", arguments.method)))?;
     let json = read_json(&arguments.request)?;
-    let channel = connect(&arguments.address).await?;
+    let channel = connect(&arguments.address).await.map_err(|status| not_connected(&status))?;
     let method =
         reflection::method(&channel, service, method).await.map_err(|problem| failed(&problem))?;
     let request = encode(&method.input(), json, arguments.text)?;
@@ -101,21 +100,12 @@ fn read_json(request: &str) -> Result<Value, Failure> {
     serde_json::from_str(&text).map_err(|error| usage(format_args!("the JSON request: {error}")))
 }
 
-/// Connects to a node, or says what keeps it from that.
-pub(super) async fn connect(address: &str) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| usage(format_args!("{address}: {error}")))?;
-    // A node that is gone without a word must not be waited for.
-    let endpoint = endpoint.http2_keep_alive_interval(ALIVE_PAUSE).keep_alive_timeout(ALIVE_PAUSE);
-    let connected = endpoint.connect_timeout(CALL_WAIT_MAX).connect().await;
-    connected.map_err(|error| {
-        use std::error::Error;
-        let mut cause: &dyn Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        failed(&tonic::Status::unavailable(format!("cannot reach {address}: {cause}")))
-    })
+/// Says why there is no connection.
+pub(super) fn not_connected(status: &tonic::Status) -> Failure {
+    match status.code() {
+        Code::InvalidArgument => usage(status.message()),
+        _ => failed(status),
+    }
 }
 
 /// Says a status as its code and message.

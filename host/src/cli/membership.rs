@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use quorate_core::id::NodeId;
+use quorate_proto::v1::IntroduceReply;
 
-use super::{Failure, say, usage};
+use super::{Failure, say, unfit, usage};
 use crate::identity::{self, Birth};
 use crate::peers::introduce;
 use crate::roster::store_id;
@@ -40,8 +41,7 @@ pub(super) struct Beginning {
 
 /// Finds out how a node begins. Asks members where it has to, for as long as it takes.
 pub(super) fn begin(wanted: &Wanted<'_>) -> Result<Beginning, Failure> {
-    let memory = identity::remember(wanted.data);
-    let memory = memory.map_err(|error| usage(format_args!("{error:#}")))?;
+    let memory = identity::remember(wanted.data).map_err(unfit)?;
     let peers = wanted.peers.clone().unwrap_or_default();
     if let Some(memory) = memory {
         // It knows its cluster. What is said now counts before what was said then.
@@ -87,24 +87,37 @@ fn ask(wanted: &Wanted<'_>, peers: &BTreeMap<NodeId, String>) -> Result<Beginnin
     let mut said = String::new();
     runtime.block_on(async {
         loop {
+            let (mut latest, mut waits) = (None::<IntroduceReply>, String::new());
             for address in &asked {
-                let waits = match introduce(address, wanted.cluster, wanted.node).await {
-                    Ok(reply) => match beginning(wanted, peers, reply) {
-                        Ok(beginning) => return Ok(beginning),
-                        Err(Wait::For(why)) => why,
-                        Err(Wait::Never(why)) => return Err(usage(why)),
-                    },
-                    Err(error) => format!("{error:#}"),
-                };
-                if waits != said {
-                    tracing::info!("waiting to join: {waits}");
-                    say(format_args!("waiting: {waits}"));
-                    said = waits;
+                match introduce(address, wanted.cluster, wanted.node).await {
+                    // Some may be behind, and some have met it when others had not.
+                    Ok(reply) if latest.as_ref().is_none_or(|other| knows_less(other, &reply)) => {
+                        latest = Some(reply);
+                    }
+                    Ok(_) => {}
+                    Err(error) => waits = format!("{error:#}"),
                 }
+            }
+            if let Some(reply) = latest {
+                match beginning(wanted, peers, reply) {
+                    Ok(beginning) => return Ok(beginning),
+                    Err(Wait::For(why)) => waits = why,
+                    Err(Wait::Never(why)) => return Err(usage(why)),
+                }
+            }
+            if waits != said {
+                tracing::info!("waiting to join: {waits}");
+                say(format_args!("waiting: {waits}"));
+                said = waits;
             }
             tokio::time::sleep(ASK_PAUSE).await;
         }
     })
+}
+
+fn knows_less(one: &IntroduceReply, other: &IntroduceReply) -> bool {
+    let known = |reply: &IntroduceReply| (reply.incarnation, reply.is_expected);
+    known(one) < known(other)
 }
 
 enum Wait {
@@ -115,7 +128,7 @@ enum Wait {
 fn beginning(
     wanted: &Wanted<'_>,
     peers: &BTreeMap<NodeId, String>,
-    reply: quorate_proto::v1::IntroduceReply,
+    reply: IntroduceReply,
 ) -> Result<Beginning, Wait> {
     let node = wanted.node;
     if !reply.is_expected {

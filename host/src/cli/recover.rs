@@ -1,19 +1,27 @@
 //! `quorate recover`: makes the node of a data folder the only member of its cluster, when so many
 //! others are lost that they cannot agree on anything any more. Offline: no node may run on it.
+//!
+//! Of several survivors it must be the one that raft would elect: whose last entry has the highest
+//! term, and of these the one with the longest log. A log that is longer, and ends in an earlier
+//! term, may lack what was acknowledged.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use quorate_core::id::LogId;
+use quorate_core::log::LogStore as _;
+use quorate_core::outcome::Fatal;
 use quorate_core::replica::make_alone;
 
-use super::{Failure, complain, say, usage};
+use super::{Failure, complain, say, unfit, usage};
 use crate::identity::{self, GROUP};
 use crate::rocks::RocksLog;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The data folder of the survivor; of several, that of the one with the longest log
+    /// The data folder of the survivor; of several, the one whose last entry has the highest term,
+    /// and of these the one with the longest log: without --lose-the-others, both are told
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// That the other nodes are lost for good, and that what only they had is lost with them
@@ -23,18 +31,21 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let folder = arguments.data.display();
+    let mut heritage = identity::inherit(&arguments.data).map_err(unfit)?;
+    let member = heritage.member;
+    let folder_of_log = arguments.data.join(identity::LOG_FOLDER);
+    let mut log = RocksLog::open(&folder_of_log, GROUP).map_err(anyhow::Error::from)?;
     if !arguments.lose_the_others {
+        let LogId { term, index } = last_entry(&log)?;
         return Err(usage(format_args!(
             "this makes the node of {folder} the ONLY member of its cluster. Whatever was \
              acknowledged and is not in its log is LOST. The other nodes, and their data, can \
              never join again. Do it only when a majority of the voters is gone for good and \
-             cannot be brought back; then say so with --lose-the-others"
+             cannot be brought back; then say so with --lose-the-others. The last entry of this \
+             log has term {term} and index {index}: ask every folder that is left, and take the \
+             one with the highest term, and of those the one with the highest index"
         )));
     }
-    let mut heritage = identity::inherit(&arguments.data).map_err(Failure::Usage)?;
-    let member = heritage.member;
-    let folder_of_log = arguments.data.join(identity::LOG_FOLDER);
-    let mut log = RocksLog::open(&folder_of_log, GROUP).map_err(anyhow::Error::from)?;
     // From here on, nobody of the old cluster is listened to: whatever happens next, the two never
     // mix.
     let lineage = heritage.begin_lineage().context("writing the identity")?;
@@ -52,4 +63,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         member.node()
     ));
     Ok(())
+}
+
+fn last_entry(log: &RocksLog) -> anyhow::Result<LogId> {
+    let index = log.last_index();
+    let term = log.term(index)?.ok_or_else(|| Fatal::msg("the log lacks its last entry"))?;
+    Ok(LogId { term, index })
 }

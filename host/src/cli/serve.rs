@@ -1,6 +1,7 @@
 //! `quorate serve`: one node of a cluster.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,16 +9,16 @@ use clap::Args;
 use quorate_core::batcher::BatcherConfig;
 use quorate_core::id::NodeId;
 use quorate_core::limits;
-use quorate_core::outcome::Fatal;
 use serde::Deserialize;
 
 use super::membership::{self, Beginning, Wanted};
 use super::settings::{LogSettings, from_file, load_module};
-use super::{Failure, cluster, say, usage};
+use super::{Failure, cluster, say, unfit, usage};
 use crate::identity::{Identity, LogKind, Timing};
-use crate::node::{Node, NodeConfig, Storage};
+use crate::node::{Node, NodeConfig, Storage, Tuning};
 
 const CLUSTER: &str = "quorate";
+const MIB: u64 = 1024 * 1024;
 
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -62,6 +63,13 @@ pub(super) struct Settings {
     /// further behind gets a snapshot [default: 65536]
     #[arg(long, env = "QUORATE_LOG_ENTRIES_MAX", value_name = "N")]
     log_entries_max: Option<u64>,
+    /// What must be free on the disk of --data, in MiB; while it is not, only commands that make
+    /// room are taken [default: 5 % of the disk, but not more than 256]
+    #[arg(long, env = "QUORATE_DISK_RESERVE_MIB", value_name = "MIB")]
+    disk_reserve_mib: Option<u64>,
+    /// How much of each snapshot leaves for another node within a second, in MiB [default: 32]
+    #[arg(long, env = "QUORATE_SNAPSHOT_MIB_PER_SECOND", value_name = "MIB")]
+    snapshot_mib_per_second: Option<NonZeroU32>,
     /// A TOML file with a table [serve] of such settings
     #[arg(long, env = "QUORATE_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -81,7 +89,13 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let log_kind = settings.log.or(file.log).unwrap_or(LogKind::RocksDb);
     let plugin = settings.plugin.or(file.plugin);
     let cluster_name = settings.cluster.or(file.cluster).unwrap_or_else(|| CLUSTER.to_owned());
-    let log_entries_max = settings.log_entries_max.or(file.log_entries_max);
+    let reserve_mib = settings.disk_reserve_mib.or(file.disk_reserve_mib);
+    let send_mib = settings.snapshot_mib_per_second.or(file.snapshot_mib_per_second);
+    let tuning = Tuning {
+        log_entries_max: settings.log_entries_max.or(file.log_entries_max),
+        disk_reserve_bytes: reserve_mib.map(|mebibytes| mebibytes.saturating_mul(MIB)),
+        snapshot_bytes_per_second: send_mib.map(|mebibytes| u64::from(mebibytes.get()) * MIB),
+    };
     let has_leases = settings.lease_reads || file.lease_reads;
     log.install()?;
     let module = load_module(plugin.as_ref())?;
@@ -113,12 +127,9 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         storage: Storage::Folder(data, log_kind),
         module: Arc::clone(&module),
         batcher: BatcherConfig::default(),
-        log_entries_max,
+        tuning,
     })
-    // Whatever is not a fault of log or state is a setting that does not fit.
-    .map_err(|error| {
-        if error.is::<Fatal>() { Failure::Failed(error) } else { Failure::Usage(error) }
-    })?;
+    .map_err(unfit)?;
     say(format_args!("ready {} {}", services.join(","), running.client_address()));
     cluster::run_until_signal(vec![running])
 }

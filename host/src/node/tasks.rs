@@ -92,7 +92,7 @@ pub(super) fn spawn_peers(
     })
 }
 
-/// The comparison with other nodes, and the look at the disk; both end when `is_serving` closes.
+/// The comparison with other nodes; ends when `is_serving` closes.
 pub(super) fn spawn_exchange(
     integrity: &Arc<Integrity>,
     reached: Reached,
@@ -100,9 +100,17 @@ pub(super) fn spawn_exchange(
     is_serving: watch::Receiver<()>,
 ) {
     let exchange = Exchange::new(Arc::clone(integrity), reached, tick);
-    tokio::spawn(exchange.run(closed(is_serving.clone())));
+    tokio::spawn(exchange.run(closed(is_serving)));
+}
+
+/// The look at the disk, if there is one; ends when `is_serving` closes.
+pub(super) fn spawn_look(
+    integrity: &Arc<Integrity>,
+    reserve: Option<u64>,
+    is_serving: watch::Receiver<()>,
+) {
     if let Some(folder) = integrity.folder() {
-        tokio::spawn(disk::look(folder, Arc::clone(integrity), closed(is_serving)));
+        tokio::spawn(disk::look((folder, reserve), Arc::clone(integrity), closed(is_serving)));
     }
 }
 

@@ -19,6 +19,7 @@ const RESERVED: [Reserved; 6] = [
             "host/src/peers",
             "host/src/cli/call",
             "host/src/cli/admin",
+            "host/src/cli/connect",
             "host/src/cli/snapshot/save",
         ],
     },

@@ -183,7 +183,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         if let Change::Transfer(to) = change {
             return self.transfer(*to, &members);
         }
-        let (steps, seats) = self.plan(change, is_forced, &members)?;
+        let (steps, seats) = self.plan((change, is_forced), &members, contacts)?;
         if self.raw.raft.has_pending_conf() || members.is_joint() {
             return Err(ChangeRefusal::UnderWay);
         }
@@ -201,16 +201,16 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
 
     fn plan(
         &self,
-        change: &Change,
-        is_forced: bool,
+        (change, is_forced): (&Change, bool),
         members: &Members,
+        contacts: &Contacts,
     ) -> Result<Step, ChangeRefusal> {
         let seat = |node: NodeId, standing: Standing| -> Result<(NodeId, Seat), ChangeRefusal> {
             let seat = members.seats.get(&node).ok_or(ChangeRefusal::Unknown(node))?;
             Ok((node, Seat { standing, ..seat.clone() }))
         };
         match change {
-            Change::Add { node, address } => Self::plan_add(*node, address, members),
+            Change::Add { node, address } => Self::plan_add((*node, address), members, contacts),
             Change::Promote(node) => {
                 let member = self.promotable(*node, members)?;
                 // One that is on its way to be admitted again will vote, too.
@@ -256,7 +256,11 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         }
     }
 
-    fn plan_add(node: NodeId, address: &str, members: &Members) -> Result<Step, ChangeRefusal> {
+    fn plan_add(
+        (node, address): (NodeId, &str),
+        members: &Members,
+        contacts: &Contacts,
+    ) -> Result<Step, ChangeRefusal> {
         if members.member_of(node).is_some() {
             return Err(ChangeRefusal::AlreadyMember(node));
         }
@@ -272,8 +276,11 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         if members.seats.len() >= limits::SEATS_MAX && !members.seats.contains_key(&node) {
             return Err(ChangeRefusal::TooMany(limits::SEATS_MAX));
         }
-        // It was a member before: it comes back as another one.
+        // It was a member before, or has tried to be one: it comes back as another one.
+        let tried = contacts.keys().filter(|member| member.node() == node);
+        let tried = tried.map(|member| member.incarnation() + 1).max().unwrap_or(0);
         let incarnation = members.seats.get(&node).map_or(0, |seat| seat.incarnation + 1);
+        let incarnation = incarnation.max(tried);
         let (standing, address) = (Standing::Learner, address.to_owned());
         let seat = Seat { standing, incarnation, address, store: None };
         let member = RaftId::new(node, incarnation);

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quorate_core::id::NodeId;
-use quorate_core::outcome::Fatal;
 
 use super::report::Report;
 use super::verify;
 use crate::cli::settings::load_module;
-use crate::cli::{Failure, Output, say, serve, usage};
+use crate::cli::{Failure, Output, say, serve, unfit, usage};
 use crate::identity::{Identity, Timing};
 use crate::snapshot::{Header, Unreadable, restore};
 use quorate_wasm::Digest;
@@ -68,9 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(Unreadable::Damaged { .. } | Unreadable::GoesOn(_) | Unreadable::Io(_)) => {
             Failure::Failed(error.context(arguments.file.display().to_string()))
         }
-        None if error.is::<Fatal>() => Failure::Failed(error),
-        // Whatever is neither the file's nor the disk's fault is a folder that does not fit.
-        None => Failure::Usage(error),
+        None => unfit(error),
     })?;
     let position = snapshot.decoder().position().expect("the header was there");
     Report { header: &header, position, file_bytes: snapshot.bytes() }.print(arguments.output);

@@ -15,8 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::Status;
 
 use super::report::Report;
+use crate::cli::connect::connect;
 use crate::cli::{Failure, Output, call, usage};
-use crate::snapshot::{Content, Decoder, Header, NewFile, Position};
+use crate::durable::NewFile;
+use crate::snapshot::{Content, Decoder, Header, Position};
 
 /// The largest chunk, and what is around it.
 const FRAME_BYTES_MAX: usize = limits::SNAPSHOT_CHUNK_BYTES_MAX + 64 * 1024;
@@ -24,8 +26,8 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// Any node's client address
-    #[arg(long, env = "QUORATE_AT", value_name = "ADDR")]
+    /// The client address of any node, HOST:PORT; several are tried in turn
+    #[arg(long, env = "QUORATE_AT", value_name = "ADDR,ADDR")]
     at: String,
     /// Where to save
     #[arg(value_name = "FILE")]
@@ -67,11 +69,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn save(
-    endpoint: &str,
+    at: &str,
     mut file: NewFile,
     progress: &mut Progress,
 ) -> Result<(Header, Position, u64), Failure> {
-    let channel = call::connect(endpoint).await?;
+    let channel = connect(at).await.map_err(|status| call::not_connected(&status))?;
     let mut admin = AdminClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
     let failed = |status: Status| call::failed(&status);
     let mut frames = admin.snapshot_save(SnapshotSaveRequest {}).await.map_err(failed)?;

@@ -40,6 +40,8 @@ pub(in crate::peers) struct Sender {
     pub(in crate::peers) status: watch::Receiver<Status>,
     /// At random, so that another process' snapshots are others.
     pub(in crate::peers) process: u64,
+    /// Bytes of a snapshot that leave within a second.
+    pub(in crate::peers) rate: u64,
 }
 
 /// Sends what it is told to until consensus ends.
@@ -119,7 +121,7 @@ impl Sender {
             Answer::Done(_) => return Ok(()),
         };
         let mut frames = encode(header.clone(), view, from);
-        let mut budget = Budget { ready_at: Instant::now() };
+        let mut budget = Budget { rate: self.rate, ready_at: Instant::now() };
         while let Some(frame) = frames.recv().await {
             let frame = frame?;
             sleep_until(budget.ready_at).await;
@@ -184,12 +186,13 @@ fn encode(
 
 /// What may be sent, so that clients and the disk keep their share.
 struct Budget {
+    rate: u64,
     ready_at: Instant,
 }
 
 impl Budget {
     fn spend(&mut self, bytes: usize) {
-        let micros = bytes as u64 * 1_000_000 / limits::SNAPSHOT_BYTES_PER_SECOND_MAX;
+        let micros = bytes as u64 * 1_000_000 / self.rate;
         self.ready_at = self.ready_at.max(Instant::now()) + Duration::from_micros(micros);
     }
 }

@@ -12,7 +12,7 @@ use quorate_e2e::disk::Disks;
 use quorate_e2e::kv::Kv;
 use quorate_e2e::ledger::{Ledger, Load};
 use quorate_e2e::process::{Process, Signal};
-use quorate_e2e::{is_full, note, turn, turn_alone, wait};
+use quorate_e2e::{is_full, note, ports, turn, turn_alone, wait};
 use serde_json::Value;
 
 /// A value that fills a chunk and does not compress.
@@ -23,7 +23,9 @@ const END_MAX: Duration = Duration::from_secs(30);
 
 fn save_command(address: &str, file: &Path) -> Command {
     let mut command = quorate();
-    command.args(["snapshot", "save", "--at", address, "-o", "json"]).arg(file);
+    // The first of the list is not there.
+    let at = format!("{},{address}", ports::local(ports::free()));
+    command.args(["snapshot", "save", "--at", &at, "-o", "json"]).arg(file);
     command
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_e2e::binary::{Ran, run};
 use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::ledger::{Ledger, Load};
-use quorate_e2e::{note, turn, wait};
+use quorate_e2e::{note, ports, turn, wait};
 use serde_json::Value;
 
 /// Exit code of a node, or a change, that was refused for good.
@@ -51,6 +51,15 @@ fn shrink(cluster: &mut Cluster, at: u64, node: u64) {
     let (code, took) = cluster.take(node).ends(END_MAX);
     note(format_args!("node {node} ended {took:?} after its removal"));
     assert_eq!(code, Ok(REFUSED));
+}
+
+/// Starts a node without its data, as one that comes back.
+fn rejoin(cluster: &mut Cluster, node: u64) {
+    std::fs::remove_dir_all(cluster.data(node)).expect("it was made anew");
+    let mut command = cluster.command(node);
+    command.arg("--rejoin");
+    cluster.launch(node, command);
+    cluster.process(node).says("ready ");
 }
 
 fn ids(members: &Value) -> Vec<u64> {
@@ -148,6 +157,8 @@ async fn a_leader_hands_over_when_it_is_asked_to_or_removed() {
     assert!(unknown.out.contains("unknown_member"), "{unknown:?}");
     let wrong = member(&cluster, other, &["add", "8", "nowhere"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
+    let nobody = run(&["status", "--at", &ports::local(ports::free())]);
+    assert_eq!(nobody.code, 4, "it may be there later: {nobody:?}");
     // Removed is removed, also when it is started again.
     cluster.launch(heir, cluster.command(heir));
     assert_eq!(cluster.take(heir).ends(END_MAX).0, Ok(REFUSED));
@@ -178,20 +189,27 @@ async fn a_node_whose_data_was_wiped_is_refused_until_it_comes_back_as_another_m
     cluster.process(wiped).logs(&["refused by a peer", "--rejoin"]);
     assert!(ledger.write(&cluster.kv(other)).await.is_err(), "nobody may lead");
     cluster.kill(wiped);
+    // It comes back as another, which nobody can admit now, and is lost once more.
+    rejoin(&mut cluster, wiped);
+    let met = cluster.data(other).join("acquaintances.toml");
+    let came_back = ((1 << 32) | wiped).to_string();
+    wait::eventually("a meeting", wait::LONG, async || {
+        let met = std::fs::read_to_string(&met).map_err(|error| error.to_string())?;
+        if met.contains(&came_back) { Ok(()) } else { Err(met) }
+    })
+    .await;
+    cluster.kill(wiped);
     cluster.start_node(leader);
 
-    std::fs::remove_dir_all(cluster.data(wiped)).expect("it was made anew");
-    let mut command = cluster.command(wiped);
-    command.arg("--rejoin");
-    cluster.launch(wiped, command);
-    cluster.process(wiped).says("ready ");
+    // So it comes as yet another.
+    rejoin(&mut cluster, wiped);
     ledger.check(&cluster.kv(wiped)).await;
     wait::eventually("a vote for who came back", wait::LONG, async || {
         let seen = cluster.status(leader);
         let nodes = seen["nodes"].as_array().expect("a list");
         let node = nodes.iter().find(|node| node["id"] == wiped);
         match node {
-            Some(node) if node["role"] != "learner" && node["incarnation"] == 1 => Ok(()),
+            Some(node) if node["role"] != "learner" && node["incarnation"] == 2 => Ok(()),
             _ => Err(seen.to_string()),
         }
     })
@@ -217,6 +235,51 @@ async fn a_second_process_with_the_id_of_another_is_refused() {
     cluster.kv(twin).put_eventually("key", "value").await;
 }
 
+/// Term and index of the last entry in the folder of a node that does not run.
+fn last_entry(cluster: &Cluster, node: u64) -> (u64, u64) {
+    let asked = run(&["recover", "--data", cluster.data(node).to_str().expect("letters")]);
+    let number = |name: &str| {
+        let (_, rest) = asked.err.split_once(name).expect("it is told");
+        let digits = rest.trim_start().split(|c: char| !c.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).expect("a number")
+    };
+    (number("has term"), number("and index"))
+}
+
+/// The log begins in the middle of the history: the rest of it is the state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_whose_log_was_cut_goes_on_alone_and_others_come_by_a_snapshot() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::new(3, Log::RocksDb).with(&["--log-entries-max", "16"]);
+    cluster.start_all();
+    let ledger: Arc<Ledger> = Ledger::new();
+    let load = Load::start(&ledger, cluster.ids().map(|node| cluster.kv(node)));
+    wait::eventually("cut logs", wait::LONG, async || {
+        let seen = cluster.status(1);
+        let nodes = seen["nodes"].as_array().expect("a list");
+        let is_cut = nodes.iter().all(|node| node["log_first"].as_u64() > Some(100));
+        if is_cut { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+    load.stop().await;
+    cluster.kill_all();
+
+    // As an operator finds out: the last entry of the highest term, and then the longest log.
+    let survivor = cluster.ids().max_by_key(|node| last_entry(&cluster, *node)).expect("three");
+    let data = cluster.data(survivor);
+    let data = data.to_str().expect("a path of letters");
+    let recovered = run(&["recover", "--data", data, "--lose-the-others"]);
+    assert_eq!(recovered.code, 0, "{recovered:?}");
+    cluster.start_node(survivor);
+    ledger.check(&cluster.kv(survivor)).await;
+    for lost in cluster.others(survivor) {
+        std::fs::remove_dir_all(cluster.data(lost)).expect("its data are there");
+        grow(&mut cluster, survivor, lost);
+        ledger.check(&cluster.kv(lost)).await;
+        ledger.write(&cluster.kv(lost)).await.expect("it serves");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_survivor_of_a_lost_quorum_goes_on_alone_and_the_lost_never_come_back() {
     let _turn = turn().await;
@@ -235,6 +298,8 @@ async fn a_survivor_of_a_lost_quorum_goes_on_alone_and_the_lost_never_come_back(
     let asked = run(&["recover", "--data", data]);
     assert_eq!(asked.code, 2, "{asked:?}");
     assert!(asked.err.contains("--lose-the-others"), "{asked:?}");
+    let (term, index) = last_entry(&cluster, survivor);
+    assert!(term > 0 && index > WRITES as u64, "{term} {index}");
     let recovered = run(&["recover", "--data", data, "--lose-the-others"]);
     assert_eq!(recovered.code, 0, "{recovered:?}");
     assert!(recovered.err.contains("WARNING"), "{recovered:?}");

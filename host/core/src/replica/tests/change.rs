@@ -108,6 +108,18 @@ fn a_wrong_change_has_its_own_refusal() {
     );
 }
 
+/// It was started as a later member, lost its data, and was never one.
+#[test]
+fn a_node_that_is_added_is_none_that_anybody_has_met() {
+    let mut group = Group::new(1);
+    let leader = group.elect();
+    let met = Contacts::from([(RaftId::new(node(2), 2), Contact::default())]);
+    group.at(leader).replica.change(&add(2), false, &met).unwrap();
+    group.tick(2);
+    let members = group.at(leader).replica.members();
+    assert_eq!(members.member_of(node(2)), Some(RaftId::new(node(2), 3)));
+}
+
 #[test]
 fn a_learner_that_is_far_behind_gets_no_vote() {
     let mut group = Group::new(1);
