@@ -11,6 +11,7 @@ mod dev;
 mod membership;
 mod new;
 mod recover;
+mod schema;
 mod serve;
 mod settings;
 mod snapshot;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,7 +12,7 @@ use quorate_core::id::NodeId;
 
 use crate::identity::{Birth, Identity, LogKind, Timing};
 use crate::node::{Node, NodeConfig, Storage, Tuning};
-use quorate_wasm::Module;
+use quorate_wasm::{Digest, Module};
 
 /// Starts a node for each listener, numbered from 1. Each keeps its log and state in a folder of
 /// its own in `data`, or in memory. Must not be called within an async runtime.
@@ -31,7 +31,21 @@ pub fn start_timed(
     data: Option<&Path>,
     timing: Timing,
 ) -> anyhow::Result<Vec<Node>> {
-    let ids: Vec<NodeId> = (1..).filter_map(NodeId::new).take(clients.len()).collect();
+    let storage = |id| match data {
+        Some(data) => Storage::Folder(folder_of(data, id), LogKind::RocksDb),
+        None => Storage::Volatile,
+    };
+    start_stored(module, clients, &storage, timing)
+}
+
+/// The same, each node with a storage of one's own.
+pub fn start_stored(
+    module: &Arc<Module>,
+    clients: Vec<TcpListener>,
+    storage: &dyn Fn(NodeId) -> Storage,
+    timing: Timing,
+) -> anyhow::Result<Vec<Node>> {
+    let ids = founders(clients.len());
     let mut peers = Vec::new();
     let mut addresses = BTreeMap::new();
     for id in &ids {
@@ -41,26 +55,33 @@ pub fn start_timed(
     }
     let mut nodes = Vec::new();
     for ((id, clients), peers) in ids.iter().zip(clients).zip(peers) {
-        let storage = data.map_or(Storage::Volatile, |data| {
-            Storage::Folder(data.join(format!("node-{id}")), LogKind::RocksDb)
-        });
         nodes.push(Node::start(NodeConfig {
-            identity: Identity {
-                cluster: "dev".to_owned(),
-                node: *id,
-                founders: ids.clone(),
-                module: module.digest().0,
-                timing,
-            },
+            identity: identity(*id, ids.len(), module.digest(), timing),
             clients,
             peers,
             addresses: addresses.clone(),
             birth: Birth::default(),
-            storage,
+            storage: storage(*id),
             module: Arc::clone(module),
             batcher: BatcherConfig::default(),
             tuning: Tuning::default(),
         })?);
     }
     Ok(nodes)
+}
+
+/// Who a node of such a cluster is.
+pub fn identity(node: NodeId, count: usize, module: Digest, timing: Timing) -> Identity {
+    let (cluster, founders) = ("dev".to_owned(), founders(count));
+    Identity { cluster, node, founders, module: module.0, timing }
+}
+
+/// The nodes of such a cluster.
+pub fn founders(count: usize) -> Vec<NodeId> {
+    (1..).filter_map(NodeId::new).take(count).collect()
+}
+
+/// Where such a node keeps its data.
+pub fn folder_of(data: &Path, node: NodeId) -> PathBuf {
+    data.join(format!("node-{node}"))
 }

@@ -52,8 +52,8 @@ use quorate_wasm::Module;
 
 use services::{Ends, Services};
 pub use states::{Builder, States};
-pub use stores::Storage;
 use stores::Stores;
+pub use stores::{Seed, Storage};
 
 /// Raft messages that wait for the raft thread.
 const INBOX_MAX: usize = 4096;
@@ -119,6 +119,7 @@ pub struct Node {
     status: watch::Receiver<Status>,
     batcher_stats: watch::Receiver<BatcherStats>,
     failure: std_mpsc::Receiver<Failure>,
+    states: Arc<States>,
     /// In the order in which they end; `None` once stopped.
     stages: Option<Stages>,
     /// Last: nobody else gets the folder before all of this has ended.
@@ -281,12 +282,25 @@ impl Node {
             peers,
             runtime,
         });
-        Ok(Self { client_address, status, batcher_stats, failure, stages, _claim: claim })
+        Ok(Self {
+            client_address,
+            status,
+            batcher_stats,
+            failure,
+            states: state,
+            stages,
+            _claim: claim,
+        })
     }
 
     /// Where clients connect.
     pub fn client_address(&self) -> SocketAddr {
         self.client_address
+    }
+
+    /// Its state, which outlives it: once the node has stopped, all that it has applied.
+    pub fn states(&self) -> Arc<States> {
+        Arc::clone(&self.states)
     }
 
     /// Who leads, as this node knows it.

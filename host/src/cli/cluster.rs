@@ -22,7 +22,7 @@ pub(super) fn bind(flag: &str, address: &str) -> Result<TcpListener, Failure> {
 }
 
 /// Waits for SIGINT, SIGTERM or the fault of a node, and stops all of them.
-pub(super) fn run_until_signal(mut nodes: Vec<Node>) -> Result<(), Failure> {
+pub(super) fn run_until_signal(nodes: Vec<Node>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -31,6 +31,12 @@ pub(super) fn run_until_signal(mut nodes: Vec<Node>) -> Result<(), Failure> {
     if failure.is_none() {
         tracing::info!("stopping");
     }
+    stop(nodes);
+    failure.map_or(Ok(()), |failure| Err(ended(failure)))
+}
+
+/// Stops all nodes of a cluster. None of them goes on before all take no more calls.
+pub(super) fn stop(mut nodes: Vec<Node>) {
     std::thread::scope(|scope| {
         for node in &mut nodes {
             scope.spawn(|| node.stop_serving());
@@ -41,26 +47,36 @@ pub(super) fn run_until_signal(mut nodes: Vec<Node>) -> Result<(), Failure> {
             scope.spawn(|| node.stop());
         }
     });
+}
+
+/// What a process ends with whose node has failed.
+pub(super) fn ended(failure: node::Failure) -> Failure {
     match failure {
-        Some(node::Failure::Fault(fault)) => {
-            Err(Failure::Failed(anyhow::anyhow!("a node failed: {fault}")))
-        }
-        Some(node::Failure::Expelled(why)) => {
+        node::Failure::Fault(fault) => Failure::Failed(anyhow::anyhow!("a node failed: {fault}")),
+        node::Failure::Expelled(why) => {
             complain(format_args!("error: {why}"));
-            Err(Failure::Code(REFUSED))
+            Failure::Code(REFUSED)
         }
-        None => Ok(()),
     }
 }
 
-async fn wait(nodes: &[Node]) -> anyhow::Result<Option<node::Failure>> {
+/// Resolves with SIGINT or SIGTERM.
+pub(super) async fn signalled() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn wait(nodes: &[Node]) -> anyhow::Result<Option<node::Failure>> {
+    let mut signalled = std::pin::pin!(signalled());
     let mut poll = tokio::time::interval(FAILURE_POLL);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(None),
-            _ = interrupt.recv() => return Ok(None),
+            signalled = &mut signalled => return signalled.map(|()| None),
             _ = poll.tick() => {
                 if let Some(failure) = nodes.iter().find_map(Node::failure) {
                     return Ok(Some(failure));

@@ -1,4 +1,10 @@
-//! `quorate dev`: a cluster in one process.
+//! `quorate dev`: a cluster in one process; of a module, or of a crate whose sources are watched.
+
+mod author;
+mod build;
+mod generation;
+mod screen;
+mod watch;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -9,6 +15,7 @@ use clap::Args;
 use quorate_core::limits;
 use serde::Deserialize;
 
+use self::generation::Plan;
 use super::settings::{LogSettings, from_file, load_module};
 use super::{Failure, cluster, say, usage};
 use crate::identity::Timing;
@@ -17,12 +24,26 @@ use crate::node::Node;
 use quorate_wasm::Module;
 
 const LISTEN: &str = "127.0.0.1:7400";
+/// What an author wants to see of the nodes, unless they ask for more.
+const AUTHOR_LOG_LEVEL: &str = "warn";
 /// How long the nodes may take to elect a leader before `dev` gives up.
 const ELECTION_WAIT_MAX: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Settings {
+    /// A plugin's crate to build and serve, and to build again whenever its sources change
+    #[arg(value_name = "DIR", conflicts_with = "plugin")]
+    #[serde(skip)]
+    dir: Option<PathBuf>,
+    /// Keep the state even if what a new build has changed in its .proto may not fit it
+    #[arg(long, requires = "dir", conflicts_with = "fresh")]
+    #[serde(skip)]
+    keep: bool,
+    /// Begin with an empty state after each build
+    #[arg(long, requires = "dir")]
+    #[serde(skip)]
+    fresh: bool,
     /// The module to run [default: the key-value plugin]
     #[arg(long, env = "QUORATE_PLUGIN", value_name = "FILE.wasm")]
     plugin: Option<PathBuf>,
@@ -58,10 +79,16 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
             limits::VOTERS_MAX
         )));
     }
-    log.install()?;
-    let module = load_module(plugin.as_ref())?;
     let has_leases = settings.lease_reads || file.lease_reads;
     let timing = Timing { has_leases, ..Timing::default() };
+    if let Some(dir) = settings.dir {
+        let state = author::WhenChanged::of(settings.keep, settings.fresh);
+        log.install_at(AUTHOR_LOG_LEVEL)?;
+        let plan = || Ok(Plan { listeners: bind_clients(&listen, count)?, data, timing });
+        return author::run(&dir, state, plan);
+    }
+    log.install()?;
+    let module = load_module(plugin.as_ref())?;
     let clients = bind_clients(&listen, count)?;
     let nodes = local::start_timed(&module, clients, data.as_deref(), timing)?;
     wait_for_leader(&nodes)?;
@@ -89,7 +116,7 @@ fn bind_clients(listen: &str, count: u32) -> Result<Vec<TcpListener>, Failure> {
     Ok(listeners)
 }
 
-fn wait_for_leader(nodes: &[Node]) -> Result<(), Failure> {
+fn wait_for_leader(nodes: &[Node]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -98,9 +125,7 @@ fn wait_for_leader(nodes: &[Node]) -> Result<(), Failure> {
         let mut status = node.status();
         let elected = status.wait_for(|status| status.leader.is_some());
         let elected = async { tokio::time::timeout(ELECTION_WAIT_MAX, elected).await.is_ok() };
-        if !runtime.block_on(elected) {
-            return Err(Failure::Failed(anyhow::anyhow!("the nodes did not elect a leader")));
-        }
+        anyhow::ensure!(runtime.block_on(elected), "the nodes did not elect a leader");
     }
     Ok(())
 }

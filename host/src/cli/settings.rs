@@ -18,9 +18,10 @@ use quorate_wasm::Module;
 /// What the log shows, and how.
 #[derive(Clone, Debug, Args)]
 pub(super) struct LogSettings {
-    /// What to log: error, warn, info, debug, trace, or a filter such as quorate=debug
-    #[arg(long, env = "QUORATE_LOG_LEVEL", default_value = "info", global = true)]
-    log_level: String,
+    /// What to log: error, warn, info, debug, trace, or a filter such as quorate=debug [default:
+    /// info; of dev DIR, warn]
+    #[arg(long, env = "QUORATE_LOG_LEVEL", global = true)]
+    log_level: Option<String>,
     /// How to log, on standard error
     #[arg(long, env = "QUORATE_LOG_FORMAT", default_value = "text", global = true)]
     log_format: LogFormat,
@@ -36,8 +37,14 @@ impl LogSettings {
     /// Starts logging, and makes a panic stop the process: a broken invariant must not be survived
     /// by the rest of the node.
     pub(super) fn install(&self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(&self.log_level)
-            .map_err(|error| usage(format_args!("--log-level \"{}\": {error}", self.log_level)))?;
+        self.install_at("info")
+    }
+
+    /// The same, with a default of one's own.
+    pub(super) fn install_at(&self, default: &str) -> Result<(), Failure> {
+        let level = self.log_level.as_deref().unwrap_or(default);
+        let filter = EnvFilter::try_new(level)
+            .map_err(|error| usage(format_args!("--log-level \"{level}\": {error}")))?;
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)

@@ -6,6 +6,7 @@
 //! one takes its place.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -54,9 +55,14 @@ impl Builder {
 }
 
 impl States {
-    /// A state in memory.
+    /// An empty state in memory.
     pub fn in_memory() -> Self {
-        Self::new(None, Arc::new(MemoryState::new()), 0)
+        Self::of_memory(MemoryState::new())
+    }
+
+    /// A state in memory.
+    pub fn of_memory(state: MemoryState) -> Self {
+        Self::new(None, Arc::new(state), 0)
     }
 
     /// The state in `folder` that a log of this base names. Removes all others.
@@ -152,6 +158,12 @@ impl States {
         }
         // One that is still being read from is open; its turn comes later, or with a start.
         numbered.retired.retain(|folder| !RocksState::remove(folder));
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 

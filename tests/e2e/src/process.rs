@@ -54,7 +54,12 @@ impl Process {
 
     /// Waits for a line on standard output that begins so.
     pub fn says(&self, beginning: &str) -> String {
-        let line = self.out.wait_for(wait::LONG, |line| line.starts_with(beginning));
+        self.says_within(wait::LONG, beginning)
+    }
+
+    /// The same, where something has to be built first.
+    pub fn says_within(&self, within: Duration, beginning: &str) -> String {
+        let line = self.out.wait_for(within, |line| line.starts_with(beginning));
         line.unwrap_or_else(|| panic!("{} did not say {beginning:?}", self.name))
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "where a test fails is said with it")]
 
+mod author;
 mod backup;
 mod call;
 mod crash;
