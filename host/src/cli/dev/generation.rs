@@ -24,10 +24,11 @@ use quorate_core::state::{StateStore as _, StateView};
 
 use super::super::cluster;
 use super::wait_for_leader;
+use crate::durable::NewFile;
 use crate::identity::{Identity, LogKind, Timing};
 use crate::local;
 use crate::node::{self, Node, Seed, Storage};
-use crate::snapshot::{Content, Encoder, Header, NewFile, Reader, restore};
+use crate::snapshot::{Content, Encoder, Header, Reader, restore};
 use quorate_wasm::{Module, gate};
 
 /// The module that made the state, and the folder of what is to take its place.
