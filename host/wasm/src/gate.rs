@@ -7,9 +7,10 @@ use std::fmt;
 
 use quorate_abi::{IMPORT_MODULE, MANIFEST_SECTION, export};
 use quorate_core::limits;
+use rustc_demangle::demangle;
 use sha2::Digest as _;
 use wasmparser::types::{EntityType, TypesRef};
-use wasmparser::{Parser, Payload, ValType, Validator};
+use wasmparser::{KnownCustom, Name, Parser, Payload, ValType, Validator};
 
 use crate::engine::FEATURES;
 use crate::imports::SIGNATURES;
@@ -79,6 +80,22 @@ pub fn inspect(wasm: &[u8]) -> Report {
         report.refuse(Refusal::Invalid { reason: error.to_string() });
     }
     report
+}
+
+/// The names of a module's functions, as far as it has kept them; for people, not for decisions.
+pub fn functions(wasm: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let sections = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+    for section in sections {
+        let Payload::CustomSection(section) = section else { continue };
+        let KnownCustom::Name(subsections) = section.as_known() else { continue };
+        for subsection in subsections.into_iter().map_while(Result::ok) {
+            let Name::Function(functions) = subsection else { continue };
+            let functions = functions.into_iter().map_while(Result::ok);
+            names.extend(functions.map(|function| format!("{:#}", demangle(function.name))));
+        }
+    }
+    names
 }
 
 impl Report {

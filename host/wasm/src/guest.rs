@@ -54,6 +54,7 @@ impl Guest {
     /// Gives the guest its calls.
     pub(super) fn begin_run(&mut self, run: Run) {
         self.run = Some(run);
+        self.done = false;
     }
 
     /// Takes the run back; true when the guest was told that there are no more calls.

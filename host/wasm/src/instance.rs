@@ -3,7 +3,7 @@
 use quorate_core::limits;
 use quorate_core::outcome::{Fatal, Rejection};
 use quorate_core::run::{Run, Stop};
-use wasmtime::{Engine, InstancePre, Module, ModuleExport, Store, TypedFunc};
+use wasmtime::{Engine, InstancePre, Memory, Module, ModuleExport, Store, TypedFunc};
 
 use crate::guest::Guest;
 use crate::trap::{fatal, judge};
@@ -60,7 +60,7 @@ impl Compiled {
         let entry = export.and_then(wasmtime::Extern::into_func).ok_or_else(missing)?;
         let entry = entry.typed(&store)?;
         store.data_mut().set_memory(memory);
-        Ok(Instance { store, entry, metered: self.metered })
+        Ok(Instance { store, entry, memory, metered: self.metered })
     }
 }
 
@@ -68,10 +68,17 @@ impl Compiled {
 pub(super) struct Instance {
     store: Store<Guest>,
     entry: TypedFunc<(), ()>,
+    memory: Memory,
     metered: bool,
 }
 
 impl Instance {
+    /// Makes the memory larger, so that the guest's allocator begins elsewhere.
+    pub(super) fn move_heap(&mut self, pages: u64) -> Result<(), Fatal> {
+        let grown = self.memory.grow(&mut self.store, pages);
+        grown.map(|_| ()).map_err(|error| fatal("growing a plugin's memory", &error))
+    }
+
     /// Lets the guest serve a run. When it breaks off, the call that it was in is finished with the
     /// rejection, or the next call when it was in none: each round makes progress. True when calls
     /// may be left; they need a fresh instance.

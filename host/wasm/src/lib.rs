@@ -86,7 +86,12 @@ impl Module {
 
     /// The plugin as a program that applies commands.
     pub fn program(self: &Arc<Self>) -> WasmProgram {
-        WasmProgram { module: Arc::clone(self), prepared: None, spent: None }
+        self.program_with(Instances::Fresh)
+    }
+
+    /// The same, with instances that no node would use: for a comparison.
+    pub fn program_with(self: &Arc<Self>, instances: Instances) -> WasmProgram {
+        WasmProgram { module: Arc::clone(self), instances, prepared: None, spent: None }
     }
 
     /// Answers a query, on the thread of the caller, who sees to it that no more than
@@ -99,9 +104,24 @@ impl Module {
     }
 }
 
+/// Which instances a program runs its entries in. What a plugin decides must not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instances {
+    /// A fresh one for each entry, as nodes do.
+    Fresh,
+    /// The same, but its heap begins elsewhere.
+    Moved,
+    /// One for all entries, until it breaks off.
+    Warm,
+}
+
+/// How far a heap is moved.
+const MOVED_PAGES: u64 = 3;
+
 /// A plugin that applies commands. Keeps one instance prepared, so that no command waits for it.
 pub struct WasmProgram {
     module: Arc<Module>,
+    instances: Instances,
     prepared: Option<Instance>,
     /// The last one, whose memory is reset when nobody waits.
     spent: Option<Instance>,
@@ -113,11 +133,13 @@ impl Program for WasmProgram {
             drop(self.spent.take());
             let mut instance = match self.prepared.take() {
                 Some(prepared) => prepared,
-                None => self.module.apply.instantiate()?,
+                None => self.instantiate()?,
             };
             let left;
             (run, left) = instance.serve(run)?;
-            self.spent = Some(instance);
+            // One that broke off is of no use any more.
+            let stays = self.instances == Instances::Warm && !left;
+            *if stays { &mut self.prepared } else { &mut self.spent } = Some(instance);
             if !left {
                 return Ok(run);
             }
@@ -127,9 +149,19 @@ impl Program for WasmProgram {
     fn prepare(&mut self) -> Result<(), Fatal> {
         drop(self.spent.take());
         if self.prepared.is_none() {
-            self.prepared = Some(self.module.apply.instantiate()?);
+            self.prepared = Some(self.instantiate()?);
         }
         Ok(())
+    }
+}
+
+impl WasmProgram {
+    fn instantiate(&self) -> Result<Instance, Fatal> {
+        let mut instance = self.module.apply.instantiate()?;
+        if self.instances == Instances::Moved {
+            instance.move_heap(MOVED_PAGES)?;
+        }
+        Ok(instance)
     }
 }
 

@@ -134,6 +134,8 @@ fn generate(compiler: &Compiler) -> Result<String, Error> {
     let module = Module::from_protobuf_package_name(&package);
     let requests = files.into_iter().map(|file| (module.clone(), file)).collect();
     let code = Config::new()
+        // A map's entries are encoded in its order, which is to be the same everywhere.
+        .btree_map(["."])
         .prost_path("::quorate_sdk::prost")
         .prost_types_path("::quorate_sdk::prost_types")
         .service_generator(Box::new(traits))

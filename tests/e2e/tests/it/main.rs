@@ -5,6 +5,7 @@
 mod author;
 mod backup;
 mod call;
+mod check;
 mod crash;
 mod dev;
 mod disagreement;
