@@ -75,11 +75,16 @@ setup_python() {
   cp "$wanted" "$venv/requirements.txt"
 }
 
+# A plugin in C.
+setup_c() {
+  has clang && has wasm-ld && has make || apt_install clang lld make
+}
+
 check_rust
 setup_cpp
 setup_target
 case ${1:-} in
   "") ;;
-  test) setup_python ;;
+  test) setup_c; setup_python ;;
   *) die "usage: tools/setup.sh [test]" ;;
 esac

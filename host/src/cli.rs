@@ -2,6 +2,7 @@
 //! and will be again, 4 it may go well later.
 
 mod admin;
+mod attach;
 mod build;
 mod call;
 mod check;
@@ -54,6 +55,8 @@ enum Command {
     New(new::Arguments),
     /// Compile a plugin's crate to a module
     Build(build::Arguments),
+    /// Attach what a node must know of a module to one that another compiler made
+    Attach(attach::Arguments),
     /// Say what a module exports, imports and serves, and whether a node would take it
     Check(check::Arguments),
     /// Save the state of a running service to a file, and make a cluster from one
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Call(arguments) => call::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
+        Command::Attach(arguments) => attach::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Snapshot(command) => snapshot::run(&command),
     };

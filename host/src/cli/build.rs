@@ -1,7 +1,7 @@
 //! `quorate build`: a plugin's crate to a module.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -35,20 +35,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .with_context(|| format!("building {}", dir.display()))?;
     let wasm =
         fs::read(&built.path).with_context(|| format!("reading {}", built.path.display()))?;
-    let report = gate::inspect(&wasm);
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| dir.join(built.path.file_name().expect("a module has a file name")));
+    hand_out(&wasm, &out, arguments.output)
+}
+
+/// Writes a new module to its place, if a node would take it.
+pub(super) fn hand_out(wasm: &[u8], out: &Path, output: Output) -> Result<(), Failure> {
+    let report = gate::inspect(wasm);
     if !report.refusals.is_empty() {
         for refusal in &report.refusals {
             complain(format_args!("refused: {refusal}"));
         }
         return Err(Failure::Failed(anyhow::anyhow!("the plugin was built, but no node takes it")));
     }
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| dir.join(built.path.file_name().expect("a module has a file name")));
-    write(&out, &wasm)?;
+    write(out, wasm)?;
     let out = out.display().to_string();
-    match arguments.output {
+    match output {
         Output::Human => {
             say(format_args!("{out}: {} bytes, digest {}", report.bytes, report.digest));
         }
@@ -60,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn write(out: &PathBuf, wasm: &[u8]) -> anyhow::Result<()> {
+fn write(out: &Path, wasm: &[u8]) -> anyhow::Result<()> {
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }

@@ -13,6 +13,7 @@
 //!
 //! What this deliberately does not do: streaming methods, and more than one package per plugin.
 
+mod attach;
 mod calls;
 mod error;
 mod manifest;
@@ -21,6 +22,7 @@ mod service;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+pub use attach::{attach, describe};
 pub use error::Error;
 use prost_build::{Config, Module};
 use protox::Compiler;

@@ -13,6 +13,7 @@ mod disk_full;
 mod failover;
 mod faults;
 mod foreign;
+mod foreign_plugin;
 mod history;
 mod hung_disk;
 mod kills;
