@@ -77,6 +77,13 @@ macro_rules! codes {
             $(#[doc = $meaning] $code = $number,)*
         }
 
+        impl Code {
+            /// The code of that number, which has to be one of an error.
+            pub fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$code),)* _ => None }
+            }
+        }
+
         impl fmt::Display for Code {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(match self { $(Self::$code => $name,)* })

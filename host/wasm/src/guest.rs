@@ -7,6 +7,7 @@ use quorate_core::outcome::{Fatal, Rejection};
 use quorate_core::run::{Call, Run};
 use wasmtime::{Memory, ResourceLimiter};
 
+use crate::costs::Meter;
 use crate::trap::{Halt, fatal};
 
 /// The data of a store.
@@ -20,6 +21,7 @@ pub(super) struct Guest {
     /// The guest was told that there are no more calls.
     done: bool,
     bill: Bill,
+    meter: Meter,
 }
 
 /// What a host call costs.
@@ -78,6 +80,11 @@ impl Guest {
         self.owe(bytes as u64);
     }
 
+    /// What is counted for authors.
+    pub(super) fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
     pub(super) fn take_bill(&mut self) -> Bill {
         std::mem::take(&mut self.bill)
     }
@@ -106,6 +113,7 @@ impl Guest {
         if self.undelivered.is_none() {
             self.undelivered = self.run()?.next_call();
             self.bill.refill |= self.undelivered.is_some();
+            self.meter.begin();
         }
         let Some(call) = self.undelivered.take() else {
             self.done = true;

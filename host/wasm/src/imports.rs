@@ -97,8 +97,14 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     linker
         .func_wrap(IMPORT_MODULE, import::NEXT,
-            |host: Host<'_>, verdict: u32, at: u32, len: u32, buf: u32, cap: u32|
-            serve(host, |m, g| next(m, g, verdict, [Span::new(at, len), Span::new(buf, cap)])))?
+            |host: Host<'_>, verdict: u32, at: u32, len: u32, buf: u32, cap: u32| {
+                // Before the next call gets its own.
+                let left = if host.data().is_metered() { host.get_fuel().ok() } else { None };
+                serve(host, |m, g| {
+                    g.meter().end(left);
+                    next(m, g, verdict, [Span::new(at, len), Span::new(buf, cap)])
+                })
+            })?
         .func_wrap(IMPORT_MODULE, import::KV_GET,
             |host: Host<'_>, key: u32, len: u32, buf: u32, cap: u32|
             serve(host, |m, g| kv_get(m, g, Span::new(key, len), Span::new(buf, cap))))?
@@ -143,6 +149,7 @@ fn kv_get(memory: &mut [u8], guest: &mut Guest, key: Span, buf: Span) -> Result<
     guest.owe(fuel::STATE_CALL);
     let key = key.key(memory, guest)?;
     let value = guest.run()?.get(key)?;
+    guest.meter().read(key.len() + value.as_ref().map_or(0, Bytes::len));
     let buf = buf.of_mut(memory)?;
     let Some(value) = value else { return Ok(abi::ABSENT) };
     // Also one that does not fit was fetched.
@@ -160,6 +167,7 @@ fn kv_put(memory: &mut [u8], guest: &mut Guest, key: Span, value: Span) -> Resul
     // Checked before it is copied.
     Rejection::check("a value", value.len(), limits::VALUE_BYTES_MAX)?;
     guest.owe_bytes(value.len());
+    guest.meter().wrote(key.len() + value.len());
     guest.run()?.put(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))?;
     Ok(())
 }
@@ -167,6 +175,7 @@ fn kv_put(memory: &mut [u8], guest: &mut Guest, key: Span, value: Span) -> Resul
 fn kv_delete(memory: &mut [u8], guest: &mut Guest, key: Span) -> Result<i64, Halt> {
     guest.owe(fuel::STATE_CALL);
     let key = key.key(memory, guest)?;
+    guest.meter().wrote(key.len());
     let existed = guest.run()?.delete(Bytes::copy_from_slice(key))?;
     Ok(existed.into())
 }
@@ -175,6 +184,7 @@ fn kv_delete_range(memory: &mut [u8], guest: &mut Guest, lo: Span, hi: Span) -> 
     guest.owe(fuel::STATE_CALL);
     let lo = lo.bound(memory, guest)?;
     let hi = hi.bound(memory, guest)?;
+    guest.meter().wrote(lo.len() + hi.len());
     let count = guest.run()?.delete_range(lo, end(hi))?;
     guest.owe(count.saturating_mul(fuel::PAIR));
     Ok(i64::try_from(count).unwrap_or(i64::MAX))
@@ -205,12 +215,14 @@ fn kv_scan(memory: &mut [u8], guest: &mut Guest, scan: &Scan) -> Result<i64, Hal
     let range = Range { lo: &lo, hi: end(&hi), reverse: scan.flags & scan::REVERSE != 0 };
     let keys_only = scan.flags & scan::KEYS_ONLY != 0;
     let mut page = Page::new(scan.buf.of_mut(memory)?, scan.limit);
-    let mut cost = 0;
+    let (mut cost, mut bytes) = (0, lo.len() + hi.len());
     let deleted = guest.run()?.scan(range, &mut |key, value| {
         cost += fuel::PAIR + (key.len() + value.len()) as u64;
+        bytes += key.len() + value.len();
         page.add(key, if keys_only { &[] } else { value })
     })?;
     let len = page.finish();
+    guest.meter().read(bytes);
     guest.owe(cost + deleted * fuel::PAIR);
     Ok(length(len))
 }

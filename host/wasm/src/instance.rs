@@ -5,6 +5,7 @@ use quorate_core::outcome::{Fatal, Rejection};
 use quorate_core::run::{Run, Stop};
 use wasmtime::{Engine, InstancePre, Memory, Module, ModuleExport, Store, TypedFunc};
 
+use crate::costs::Costs;
 use crate::guest::Guest;
 use crate::trap::{fatal, judge};
 use crate::{engine, imports};
@@ -85,6 +86,7 @@ impl Instance {
     pub(super) fn serve(&mut self, run: Run) -> Result<(Run, bool), Fatal> {
         self.store.data_mut().begin_run(run);
         let ended = self.entry.call(&mut self.store, ());
+        let fuel_left = self.fuel_left();
         let (mut run, done) = self.store.data_mut().end_run();
         let rejection = match ended {
             Ok(()) if done => return Ok((run, false)),
@@ -103,8 +105,18 @@ impl Instance {
         // A guest that breaks off on its way out has nothing left to spoil.
         let left = run.is_running() || run.next_call().is_some();
         if left {
+            self.store.data_mut().meter().end(fuel_left);
             run.finish(Err(rejection));
         }
         Ok((run, left))
+    }
+
+    /// What the last call has cost.
+    pub(super) fn last_costs(&mut self) -> Costs {
+        self.store.data_mut().meter().last()
+    }
+
+    fn fuel_left(&self) -> Option<u64> {
+        if self.metered { self.store.get_fuel().ok() } else { None }
     }
 }

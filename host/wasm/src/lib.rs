@@ -5,11 +5,13 @@
 //! 2. `engine`, `fuel`: where it runs, and what that costs
 //! 3. `imports`, `guest`: what it may call, and what is known of it while it runs
 //! 4. `trap`: how it breaks off, and whose fault that was
-//! 5. `instance`: one life of it. Commands of one log entry share an instance and the next entry
+//! 5. `costs`: what calls have asked of the host, for authors
+//! 6. `instance`: one life of it. Commands of one log entry share an instance and the next entry
 //!    gets a fresh one, as does whatever follows a trap; nothing but state outlives an entry
 //!
 //! What this deliberately does not have: a cache of compiled code, and calls between plugins.
 
+mod costs;
 mod engine;
 mod fuel;
 pub mod gate;
@@ -29,6 +31,7 @@ use quorate_core::machine::Program;
 use quorate_core::outcome::{Fatal, Outcome};
 use quorate_core::run::Run;
 
+pub use self::costs::Costs;
 pub use self::fuel::VERSION as FUEL_VERSION;
 pub use self::gate::{Digest, Report};
 use self::instance::{Compiled, Instance};
@@ -91,16 +94,29 @@ impl Module {
 
     /// The same, with instances that no node would use: for a comparison.
     pub fn program_with(self: &Arc<Self>, instances: Instances) -> WasmProgram {
-        WasmProgram { module: Arc::clone(self), instances, prepared: None, spent: None }
+        WasmProgram {
+            module: Arc::clone(self),
+            instances,
+            prepared: None,
+            spent: None,
+            last_costs: Costs::default(),
+        }
     }
 
     /// Answers a query, on the thread of the caller, who sees to it that no more than
     /// [`quorate_core::limits::QUERIES_RUNNING_MAX`] run at the same time.
     pub fn query(&self, run: Run) -> Result<Outcome, Fatal> {
+        self.query_and_costs(run).map(|(outcome, _)| outcome)
+    }
+
+    /// The same, and what it has cost.
+    pub fn query_and_costs(&self, run: Run) -> Result<(Outcome, Costs), Fatal> {
         assert!(!run.is_writable(), "a query has a run that cannot write");
-        let (run, _) = self.query.instantiate()?.serve(run)?;
+        let mut instance = self.query.instantiate()?;
+        let (run, _) = instance.serve(run)?;
         let (mut outcomes, _) = run.into_parts();
-        outcomes.pop().ok_or_else(|| Fatal::msg("a query without an outcome"))
+        let outcome = outcomes.pop().ok_or_else(|| Fatal::msg("a query without an outcome"))?;
+        Ok((outcome, instance.last_costs()))
     }
 }
 
@@ -125,6 +141,14 @@ pub struct WasmProgram {
     prepared: Option<Instance>,
     /// The last one, whose memory is reset when nobody waits.
     spent: Option<Instance>,
+    last_costs: Costs,
+}
+
+impl WasmProgram {
+    /// What the last command has cost.
+    pub fn last_costs(&self) -> Costs {
+        self.last_costs
+    }
 }
 
 impl Program for WasmProgram {
@@ -137,6 +161,7 @@ impl Program for WasmProgram {
             };
             let left;
             (run, left) = instance.serve(run)?;
+            self.last_costs = instance.last_costs();
             // One that broke off is of no use any more.
             let stays = self.instances == Instances::Warm && !left;
             *if stays { &mut self.prepared } else { &mut self.spent } = Some(instance);

@@ -381,7 +381,9 @@ fn op(call: &Call) -> Option<Op> {
         Request::Put(key, value, _) => (key, Asked::Put(value)),
         Request::Cas(key, wanted, value) => (key, Asked::Cas(wanted, value)),
         Request::Get(key) => (key, Asked::Get),
-        Request::Script(_) | Request::Look(_) | Request::Open(_) => return None,
+        Request::Script(_) | Request::Look(_) | Request::Open(_) | Request::Other(..) => {
+            return None;
+        }
     };
     let outcome = match &call.outcome {
         Outcome::Answered(id, Ok(Reply::Register { revision, wrote, found })) => {

@@ -8,7 +8,7 @@
 //! 5. `faults`: what goes wrong; `members`: who comes and goes
 //! 6. `finish`: healing, and what must then come to pass
 //! 7. `snapshots`: how a state gets from node to node, and into its place
-//! 8. `hand`: the same by hand, for stories
+//! 8. `hand`: the same by hand, for stories; `drive`: for the tests of plugins
 //! 9. `conduct`: what each stage must keep to; `leases`: reads without a read index; `integrity`:
 //!    replicas that become others
 
@@ -16,6 +16,7 @@ mod apply;
 mod clients;
 mod conduct;
 mod describe;
+mod drive;
 mod faults;
 mod finish;
 mod hand;
@@ -35,20 +36,23 @@ use quorate_core::id::{LogId, NodeId, RaftId};
 use quorate_core::members::{Acquaintances, StoreId};
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::Status;
+use quorate_core::state::Changes;
 use quorate_wasm::Module;
 
 use crate::calls::{Call, Client};
-use crate::disk::{Chains, Disk, Incident, Known, SharedDisk};
+use crate::disk::{Chains, Incident, SharedDisk};
 use crate::fault::{Kind, Ledger, Unsynced};
 use crate::net::Net;
 use crate::oracle::{Checked, Oracle, Violation};
 use crate::plan::{Plan, stream};
-use crate::program::Armed;
+use crate::program::{Armed, Code};
 use crate::state::SimState;
 use crate::tally::{self, Tally};
 use crate::time::{MS, Time};
 use crate::trace::Trace;
 
+pub use drive::Answer;
+use drive::Drive;
 use integrity::Diverged;
 pub(crate) use leases::lease;
 use members::Operation;
@@ -184,7 +188,9 @@ pub struct Cluster {
     pub(crate) oracle: Oracle,
     pub(crate) now: Time,
     marks: Tally,
-    module: Option<Arc<Module>>,
+    code: Code,
+    /// What all clocks show, when they do not go by the simulation's time.
+    wall_clock_ms: Option<u64>,
     queue: BTreeMap<(Time, u64), Event>,
     scheduled: u64,
     nodes: Vec<Node>,
@@ -196,7 +202,7 @@ pub struct Cluster {
     quiet_until: Time,
     /// No new calls, no new faults.
     is_healing: bool,
-    /// The clocks that batches were proposed with, by the call that comes first in them.
+    /// The clocks that batches were proposed with, by a digest of the command that comes first.
     clocks: BTreeMap<u64, BTreeSet<u64>>,
     /// Events that have happened.
     steps: u64,
@@ -213,14 +219,23 @@ pub struct Cluster {
     damaged_percent: u8,
     /// What an operator is about to do; one at a time.
     operations: Vec<Operation>,
+    /// Of whoever drives it from outside.
+    drive: Drive,
 }
 
 impl Cluster {
     /// A cluster whose nodes have just started. `module` is the plugin, for plans that run it.
     pub fn new(plan: Plan, module: Option<&Arc<Module>>, is_traced: bool) -> Checked<Self> {
+        let module = module.filter(|_| plan.is_wasm).cloned();
+        let code = module.map_or(Code::Native, Code::Module);
+        Self::of(plan, code, &Arc::default(), is_traced)
+    }
+
+    /// The same of any code, whose state begins with what `genesis` brings.
+    pub fn of(plan: Plan, code: Code, genesis: &Arc<Changes>, is_traced: bool) -> Checked<Self> {
         let seed = plan.seed;
         let oracle = Oracle::default();
-        let new = |number| Node::new(number, &plan, &oracle.chains);
+        let new = |number| Node::new(number, &plan, &oracle.chains, genesis);
         let nodes = (1..=plan.nodes).map(new).collect();
         let mut cluster = Self {
             trace: Trace::new(is_traced),
@@ -229,7 +244,8 @@ impl Cluster {
             oracle,
             now: 0,
             marks: tally::none(),
-            module: module.filter(|_| plan.is_wasm).cloned(),
+            code,
+            wall_clock_ms: None,
             queue: BTreeMap::new(),
             scheduled: 0,
             nodes,
@@ -245,6 +261,7 @@ impl Cluster {
             snapshots: BTreeMap::new(),
             damaged_percent: 0,
             operations: Vec::new(),
+            drive: Drive::default(),
             decided: BTreeMap::new(),
             serving: (1..=plan.nodes).collect(),
             plan,
@@ -280,20 +297,22 @@ impl Cluster {
 
     /// Runs all events up to a moment.
     pub fn run_until(&mut self, until: Time) -> Checked {
-        while let Some(entry) = self.queue.first_entry() {
-            if entry.key().0 > until {
-                break;
-            }
-            let ((at, _), event) = entry.remove_entry();
-            self.now = at;
-            self.happen(event)?;
-            self.steps += 1;
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
+            self.step()?;
             if self.steps > EVENTS_MAX {
                 return Err(Violation::new("a run ends", format!("{EVENTS_MAX} events")));
             }
         }
         self.now = until;
         Ok(())
+    }
+
+    /// Lets the next event happen.
+    fn step(&mut self) -> Checked {
+        let Some(((at, _), event)) = self.queue.pop_first() else { return Ok(()) };
+        self.now = at;
+        self.steps += 1;
+        self.happen(event)
     }
 
     fn happen(&mut self, event: Event) -> Checked {
@@ -435,50 +454,5 @@ impl Cluster {
         }
         tally::add_calls(&mut marks, &self.calls);
         marks
-    }
-}
-
-impl Node {
-    fn new(number: u32, plan: &Plan, known: &Known) -> Self {
-        let rng = |purpose: &str| stream(plan.seed, &format!("{purpose} {number}"));
-        Self {
-            number,
-            incarnation: 0,
-            forgotten: Vec::new(),
-            life: 0,
-            disk: Disk::new(plan.is_volatile, known, rng("disk")),
-            state: SimState::new(rng("state")),
-            process: None,
-            starts_at: None,
-            pauses: 0,
-            deferred: Vec::new(),
-            clock_offset_ms: i64::from(number) * 7,
-            applied_max: 0,
-            freezes: 0,
-            frozen_at: None,
-            slow_apply_us: 0,
-            armed_in_snapshot: None,
-            armed: None,
-            crash_loop: 0,
-            has_failed: None,
-            has_rotted: false,
-            is_cut_back: false,
-            will_forget: false,
-            is_lost: false,
-            is_out: number > plan.founders,
-            store: StoreId(u128::from(number) << 8),
-            known: Acquaintances::default(),
-            is_wiped: false,
-            is_new: number > plan.founders,
-            flip: Armed::default(),
-            diverged: None,
-            is_marked: false,
-            rng: rng("node"),
-        }
-    }
-
-    fn member(&self) -> RaftId {
-        let number = NodeId::new(self.number).expect("nodes are numbered from 1");
-        RaftId::new(number, self.incarnation)
     }
 }

@@ -76,6 +76,7 @@ impl Model {
             }
             Request::Get(_) | Request::Look(_) => self.query(request, place.index),
             Request::Open(_) => Err("opens a session"),
+            Request::Other(..) => Err("is of another plugin"),
         }
     }
 
@@ -95,9 +96,11 @@ impl Model {
                 copy.script(script, Place { index, position: 0 }).map(Reply::Script)
             }
             Request::Get(key) => Ok(self.read(*key)),
-            Request::Put(..) | Request::Cas(..) | Request::Script(_) | Request::Open(_) => {
-                Err("no query")
-            }
+            Request::Put(..)
+            | Request::Cas(..)
+            | Request::Script(_)
+            | Request::Open(_)
+            | Request::Other(..) => Err("no query"),
         }
     }
 

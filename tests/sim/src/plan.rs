@@ -205,6 +205,13 @@ impl Plan {
         self.episodes.iter().map(|episode| episode.number).collect()
     }
 
+    /// Three nodes without clients, with bounds that differ from seed to seed: for whoever drives
+    /// them from outside, and has things go wrong.
+    pub fn driven(seed: u64) -> Self {
+        let mut rng = stream(seed, "plan");
+        Self { bounds: bounds(&mut rng), batcher: batcher(&mut rng), ..Self::calm(seed, 3) }
+    }
+
     /// A cluster without faults and clients: for scripts, which bring their own.
     pub fn calm(seed: u64, nodes: u32) -> Self {
         Self {
@@ -272,6 +279,15 @@ const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 12] = [
     messages, partitions, partitions, crashes, crashes, standing, disks, clocks, rot, snapshots,
     members, members,
 ];
+
+/// Something that goes wrong in a cluster that somebody waits for, and for how long.
+pub(crate) fn any_fault(rng: &mut fastrand::Rng, nodes: u32) -> (Fault, Time) {
+    const FAMILIES: [fn(&mut fastrand::Rng, u32) -> Fault; 9] =
+        [messages, partitions, partitions, crashes, crashes, standing, disks, snapshots, rot];
+    let fault = pick(rng, &FAMILIES)(rng, nodes);
+    let longest = *pick(rng, &[100 * MS, 500 * MS, 3 * SECOND]);
+    (fault, rng.u64(10 * MS..longest))
+}
 
 fn episodes(rng: &mut fastrand::Rng, nodes: u32, lasts: Time) -> Vec<Episode> {
     let families: Vec<_> = FAMILIES.into_iter().filter(|_| rng.bool()).collect();
@@ -341,7 +357,7 @@ fn target(rng: &mut fastrand::Rng, nodes: u32) -> Target {
     if rng.u32(0..3) == 0 { Target::Leader } else { Target::Node(rng.u32(1..=nodes)) }
 }
 
-fn unsynced(rng: &mut fastrand::Rng) -> Unsynced {
+pub(crate) fn unsynced(rng: &mut fastrand::Rng) -> Unsynced {
     use Unsynced::{Kept, Lost, Reordered, Torn};
     *pick(rng, &[Lost, Torn, Reordered, Kept])
 }

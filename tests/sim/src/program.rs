@@ -1,9 +1,11 @@
-//! The machine under test: a native program, or the real module of the key-value plugin.
+//! The machine under test: a native program, or the real module of the key-value plugin; or, for
+//! the tests of other plugins, whatever they bring.
 //!
 //! The native one does what the plugin does with registers, and runs scripts: together they use all
 //! that a program can do with its state, and each way a call can end.
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -91,26 +93,58 @@ fn flipped(bytes: &Bytes, bit: u32) -> Bytes {
     flipped.into()
 }
 
-/// A machine's code.
+/// What the machines of a cluster run.
+#[derive(Clone)]
+pub enum Code {
+    /// The native program.
+    Native,
+    /// The key-value plugin, in its sandbox.
+    Module(Arc<Module>),
+    /// Another plugin.
+    Other(Rc<dyn OtherCode>),
+}
+
+impl Code {
+    /// Whether it answers the calls of the simulation's own clients.
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Self::Other(_))
+    }
+}
+
+/// A plugin that the simulation knows nothing of. What it does not know, it refuses.
+pub trait OtherCode {
+    /// What applies commands, for one process.
+    fn program(&self) -> Box<dyn Program>;
+    /// Answers a query.
+    fn query(&self, run: Run) -> Result<Outcome, Fatal>;
+}
+
+/// What the machine of one process runs.
 pub enum SimProgram {
     /// In this process.
     Native(Armed),
     /// The plugin, in its sandbox.
     Wasm(Box<WasmProgram>),
+    /// Another plugin.
+    Other(Box<dyn Program>),
 }
 
 impl SimProgram {
-    /// The program of a node; `module` is the plugin's, if it is to be run.
-    /// Of the native one, a bit flips when `armed` says so.
-    pub fn new(module: Option<&Arc<Module>>, armed: &Armed) -> Self {
-        let native = || Self::Native(armed.clone());
-        module.map_or_else(native, |module| Self::Wasm(Box::new(module.program())))
+    /// The program of a node. Of the native one, a bit flips when `armed` says so.
+    pub fn new(code: &Code, armed: &Armed) -> Self {
+        match code {
+            Code::Native => Self::Native(armed.clone()),
+            Code::Module(module) => Self::Wasm(Box::new(module.program())),
+            Code::Other(code) => Self::Other(code.program()),
+        }
     }
 
     /// Answers a query.
-    pub fn query(module: Option<&Arc<Module>>, mut run: Run) -> Result<Outcome, Fatal> {
-        if let Some(module) = module {
-            return module.query(run);
+    pub fn query(code: &Code, mut run: Run) -> Result<Outcome, Fatal> {
+        match code {
+            Code::Native => {}
+            Code::Module(module) => return module.query(run),
+            Code::Other(code) => return code.query(run),
         }
         let call = run.next_call().ok_or_else(|| Fatal::msg("a query without a call"))?;
         native(&mut run, &call)
@@ -129,6 +163,7 @@ impl Program for SimProgram {
                 Ok(run)
             }
             Self::Wasm(program) => program.run(run),
+            Self::Other(program) => program.run(run),
         }
     }
 
@@ -136,6 +171,7 @@ impl Program for SimProgram {
         match self {
             Self::Native(_) => Ok(()),
             Self::Wasm(program) => program.prepare(),
+            Self::Other(program) => program.prepare(),
         }
     }
 }

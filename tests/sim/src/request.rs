@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use kv::compare::Target;
 use kv::txn_op::Op as TxnOp;
 use kv::txn_op_reply::Reply as TxnOpReply;
@@ -40,6 +41,8 @@ pub enum Request {
     Look(Script),
     /// Opens a session; the number of the call is its nonce.
     Open(u64),
+    /// A call of another plugin's method, and whether it is a command.
+    Other(u32, Bytes, bool),
 }
 
 /// What a client is told.
@@ -58,6 +61,8 @@ pub enum Reply {
     Script(ScriptReply),
     /// The session that was opened.
     Session(SessionId),
+    /// Of another plugin.
+    Other(Bytes),
 }
 
 impl fmt::Display for Request {
@@ -69,6 +74,9 @@ impl fmt::Display for Request {
             }
             Self::Get(key) => write!(f, "get {}", Key(*key)),
             Self::Open(_) => f.write_str("open a session"),
+            Self::Other(method, payload, _) => {
+                write!(f, "method {method:08x} with {} bytes", payload.len())
+            }
             Self::Script(script) | Self::Look(script) => {
                 let steps = script.steps.iter().map(|step| format!("{:?}", step.kind()));
                 let steps: Vec<_> = steps.collect();
@@ -95,6 +103,7 @@ impl fmt::Display for Reply {
             }
             Self::Script(reply) => write!(f, "{} steps done", reply.steps.len()),
             Self::Session(id) => write!(f, "session {}", id.number),
+            Self::Other(bytes) => write!(f, "{} bytes", bytes.len()),
         }
     }
 }
@@ -225,13 +234,14 @@ pub fn key_number(bytes: &[u8]) -> Option<u32> {
 impl Request {
     /// Whether it goes through the log.
     pub fn is_command(&self) -> bool {
-        !matches!(self, Self::Get(_) | Self::Look(_))
+        !matches!(self, Self::Get(_) | Self::Look(_) | Self::Other(_, _, false))
     }
 
     /// As it travels.
     pub fn encode(&self) -> Command {
         let (method, payload) = match self {
             Self::Open(nonce) => return Command::open_session(*nonce),
+            Self::Other(method, payload, _) => return Command::new(*method, payload.clone()),
             Self::Put(key, value, padding) => (PUT, put(*key, *value, *padding).encode_to_vec()),
             Self::Cas(key, wanted, value) => (TXN, cas(*key, *wanted, *value).encode_to_vec()),
             Self::Get(key) => (GET, GetRequest { key: key_bytes(*key) }.encode_to_vec()),
@@ -269,7 +279,7 @@ impl Request {
     pub fn call(&self) -> Option<u64> {
         match self {
             Self::Put(_, call, _) | Self::Cas(_, _, call) | Self::Open(call) => Some(*call),
-            Self::Get(_) | Self::Look(_) => None,
+            Self::Get(_) | Self::Look(_) | Self::Other(..) => None,
             Self::Script(script) => Some(script.call),
         }
     }
@@ -295,6 +305,7 @@ impl Request {
                 Some(register(reply.revision, reply.succeeded, found))
             }
             Self::Script(_) | Self::Look(_) => ScriptReply::decode(bytes).ok().map(Reply::Script),
+            Self::Other(..) => Some(Reply::Other(Bytes::copy_from_slice(bytes))),
             Self::Open(_) => std::str::from_utf8(bytes).ok()?.parse().ok().map(Reply::Session),
         }
     }

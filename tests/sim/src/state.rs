@@ -24,6 +24,8 @@ pub struct SimState(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// What a state holds that nothing was done to.
+    genesis: Arc<Changes>,
     /// The number of the state in use.
     number: u64,
     /// Whole states that wait to be used, by number.
@@ -38,13 +40,14 @@ struct Inner {
 }
 
 impl SimState {
-    /// An empty state.
-    pub fn new(rng: fastrand::Rng) -> Arc<Self> {
+    /// A state that nothing was done to.
+    pub fn new(rng: fastrand::Rng, genesis: &Arc<Changes>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
+            genesis: Arc::clone(genesis),
             number: 0,
             staged: BTreeMap::new(),
-            live: Arc::default(),
-            durable: MemoryState::new(),
+            live: Arc::new(begin(genesis)),
+            durable: begin(genesis),
             pending: Vec::new(),
             rng,
             last_commit: 0,
@@ -78,8 +81,8 @@ impl SimState {
         inner.staged.clear();
         inner.number = 0;
         inner.pending.clear();
-        inner.durable = MemoryState::new();
-        inner.live = Arc::default();
+        inner.durable = begin(&inner.genesis);
+        inner.live = Arc::new(begin(&inner.genesis));
     }
 
     /// A state has come as a snapshot; from here on it is durable. Returns its number.
@@ -147,6 +150,12 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn begin(genesis: &Changes) -> MemoryState {
+    let state = MemoryState::new();
+    state.commit(genesis.clone(), Meta::default()).expect("a state in memory takes all");
+    state
 }
 
 fn copy(state: &MemoryState) -> Result<MemoryState, Fatal> {
@@ -242,14 +251,14 @@ mod tests {
 
     #[test]
     fn the_simulated_state_conforms() {
-        conformance::suite(|| Shared(SimState::new(fastrand::Rng::with_seed(1))));
+        conformance::suite(|| Shared(SimState::new(fastrand::Rng::with_seed(1), &Arc::default())));
     }
 
     #[test]
     fn a_crash_leaves_an_earlier_commit_whole() {
         let mut lost = 0;
         for seed in 0..100 {
-            let state = SimState::new(fastrand::Rng::with_seed(seed));
+            let state = SimState::new(fastrand::Rng::with_seed(seed), &Arc::default());
             for index in 1..=5 {
                 let value = Bytes::from(index.to_string());
                 let write = (Bytes::from_static(b"k"), Some(value));

@@ -236,3 +236,23 @@ fn with_apply(body: &str) -> Bench {
     );
     Bench::of(Module::load(&assemble(&wat)).unwrap())
 }
+
+#[test]
+fn a_call_tells_what_it_has_cost() {
+    let mut bench = Bench::new();
+    bench.one(method::PUT, b"kvalue").unwrap();
+    let put = bench.program.last_costs();
+    assert_eq!((put.host_calls, put.read_bytes, put.written_bytes), (1, 0, 6));
+    assert!((500..5_000).contains(&put.fuel), "{put:?}");
+
+    bench.apply(&[(method::GET, b"k"), (method::PUT, b"kvalue")]);
+    assert_eq!(bench.program.last_costs(), put, "each call has its own bill");
+
+    bench.one(method::LOOP, b"").unwrap_err();
+    let looped = bench.program.last_costs();
+    assert_eq!((looped.host_calls, looped.fuel), (0, limits::COMMAND_FUEL_MAX));
+
+    let run = Run::query(bench.state.snapshot(), GroupId(1), of(&(method::GET, b"k")));
+    let (_, get) = bench.module.query_and_costs(run).unwrap();
+    assert_eq!((get.host_calls, get.read_bytes, get.written_bytes, get.fuel), (1, 6, 0, 0));
+}

@@ -110,7 +110,7 @@ impl Cluster {
         let request = self.calls[reader.call() as usize].request.clone();
         let seen = view.meta().applied;
         let run = Run::query(view, super::life::GROUP, request.encode());
-        let outcome = SimProgram::query(self.module.as_ref(), run)
+        let outcome = SimProgram::query(&self.code, run)
             .map_err(|fatal| Violation::new("queries go on", fatal.to_string()))?;
         self.serve(number, reader, (seen, outcome))
     }

@@ -1,5 +1,6 @@
 //! Calls: how they are made, how commands get to the leader, and what their clients are told.
 
+use bytes::Bytes;
 use quorate_core::batch::{Command, Proposal};
 use quorate_core::session::{SessionCall, SessionId, SessionUse};
 
@@ -102,9 +103,9 @@ impl Cluster {
         let nodes = self.plan.nodes;
         let elsewhere = (isolated + self.rng.u32(0..nodes)) % nodes + 1;
         let number = self.calls.len() as u64;
-        self.call(elsewhere, u32::MAX, Request::Put(0, number, 0))?;
+        self.call(elsewhere, u32::MAX, self.any_write(number))?;
         let how = if self.plan.lease.is_some() { How::Lease } else { How::Linearizable };
-        self.call_as(isolated, u32::MAX, Request::Get(0), how)?;
+        self.call_as(isolated, u32::MAX, self.any_read(), how)?;
         let next = self.now + self.rng.u64(10 * MS..60 * MS);
         self.schedule(next, Event::Rush(isolated, until));
         Ok(())
@@ -114,9 +115,19 @@ impl Cluster {
     pub(super) fn burst(&mut self, node: u32) -> Checked {
         for _ in 0..BURST {
             let number = self.calls.len() as u64;
-            self.call(node, u32::MAX, Request::Put(0, number, 0))?;
+            self.call(node, u32::MAX, self.any_write(number))?;
         }
         Ok(())
+    }
+
+    /// A command that says who it is. Of a plugin that is not known, it changes nothing.
+    pub(super) fn any_write(&self, number: u64) -> Request {
+        if self.code.is_own() { Request::Put(0, number, 0) } else { Request::Open(number) }
+    }
+
+    /// A query; a plugin that is not known refuses it.
+    pub(super) fn any_read(&self) -> Request {
+        if self.code.is_own() { Request::Get(0) } else { Request::Other(0, Bytes::new(), false) }
     }
 
     /// A call of a client to a node; its number is the next in [`Cluster::calls`].

@@ -1,7 +1,7 @@
 //! What each stage of a node must keep to by itself, whatever the others do: batches, messages,
 //! clocks, deposed leaders. The oracle knows the group; this knows the stages.
 
-use quorate_core::batch::{self, Batch, Payload};
+use quorate_core::batch::{self, Batch, Command, Payload};
 use quorate_core::batcher::BatcherConfig;
 use quorate_core::replica::Committed;
 
@@ -9,7 +9,6 @@ use super::Cluster;
 use super::process::{Effect, Process, Token};
 use crate::disk;
 use crate::oracle::{Checked, Violation, ensure};
-use crate::request::Request;
 use crate::time::Time;
 
 /// Ticks within which a leader that was deposed notices: two of its looks at the others, and a few.
@@ -80,8 +79,8 @@ impl Cluster {
         let Some(process) = &self.nodes[number as usize - 1].process else { return };
         let first = process.intake.as_ref().and_then(|batch| batch.proposals.first());
         if let Some(proposal) = first {
-            let call = self.calls[proposal.waiter.call() as usize].first;
-            self.clocks.entry(call).or_default().insert(time_ms);
+            let command = digest(&proposal.command);
+            self.clocks.entry(command).or_default().insert(time_ms);
         }
     }
 
@@ -90,9 +89,7 @@ impl Cluster {
         let Payload::Commands(bytes) = &committed.payload else { return Ok(()) };
         let broken = |error| Violation::new("entries decode", format!("{}: {error}", committed.id));
         let entry = batch::decode(bytes).map_err(broken)?;
-        let first = entry.commands.first().and_then(Request::decode);
-        let expected =
-            first.and_then(|request| request.call()).and_then(|call| self.clocks.get(&call));
+        let expected = entry.commands.first().and_then(|command| self.clocks.get(&digest(command)));
         let is_one = expected.is_some_and(|clocks| clocks.contains(&entry.time_ms));
         ensure(is_one, "an entry has its leader's clock", || {
             format!("entry {}: {} instead of {expected:?}", committed.id, entry.time_ms)
@@ -120,4 +117,9 @@ impl Cluster {
             format!("node {number} leads term {} for {ticks} ticks more", status.term)
         })
     }
+}
+
+/// A number for a command: that of its batch of one, at no time.
+fn digest(command: &Command) -> u64 {
+    crate::trace::mix_bytes(0, &batch::encode(0, [command].into_iter()))
 }

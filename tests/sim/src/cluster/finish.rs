@@ -13,8 +13,8 @@ use crate::disk::{self, Ailment};
 use crate::fault::Unsynced;
 use crate::oracle::{Checked, Violation, ensure};
 use crate::program::Flip;
-use crate::request::Request;
 use crate::session::Session;
+use crate::state::SimState;
 use crate::time::{MS, SECOND, Time};
 
 /// Election time-outs within which the survivors must have converged.
@@ -39,6 +39,12 @@ impl Cluster {
     /// Heals a quorum and waits until it has converged; then checks all that was seen. Returns
     /// what was checked.
     pub fn finish(&mut self) -> Checked<Audited> {
+        let states = self.converge()?;
+        audit::audit(self, &states)
+    }
+
+    /// Heals a quorum and waits until it has converged; the states of those who survive.
+    pub(super) fn converge(&mut self) -> Checked<Vec<Arc<SimState>>> {
         let terms = self.oracle.terms_led();
         ensure(!self.plan.is_gentle || terms == 1, "a follower's fault deposes no leader", || {
             format!("{terms} terms had a leader")
@@ -60,9 +66,7 @@ impl Cluster {
             let next = self.now + LOOK_EVERY;
             self.run_until(next)?;
         }
-        let states = survivors.iter().map(|node| Arc::clone(&self.node(*node).state)).collect();
-        let states: Vec<_> = states;
-        audit::audit(self, &states)
+        Ok(survivors.iter().map(|node| Arc::clone(&self.node(*node).state)).collect())
     }
 
     fn heal(&mut self) -> Checked<Vec<u32>> {
@@ -186,8 +190,8 @@ impl Cluster {
                 let number = self.calls.len() as u64;
                 probe.call = Some(number);
                 let request = match probe.answered {
-                    0 => Request::Put(0, number, 0),
-                    _ => Request::Get(0),
+                    0 => self.any_write(number),
+                    _ => self.any_read(),
                 };
                 self.call(probe.node, PROBER, request)?;
             }

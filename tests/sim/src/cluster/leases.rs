@@ -8,7 +8,6 @@ use super::{Cluster, Event, TICK};
 use crate::calls::How;
 use crate::fault::{Fault, Kind, Unsynced, Way};
 use crate::oracle::{Checked, ensure};
-use crate::request::Request;
 use crate::tally;
 use crate::time::{MS, SECOND, Time};
 
@@ -63,7 +62,7 @@ impl Cluster {
         }
         self.schedule(self.now + BROWSE_EVERY, Event::Browse);
         let Some(leader) = self.leader() else { return Ok(()) };
-        self.call_as(leader, u32::MAX, Request::Get(0), How::Lease)
+        self.call_as(leader, u32::MAX, self.any_read(), How::Lease)
     }
 
     /// Faults that are made for leases. They do nothing to a cluster that has none.
@@ -75,7 +74,7 @@ impl Cluster {
         match fault {
             Fault::Doze(_) => {
                 // What it asks now is answered while it sleeps.
-                self.call_as(number, u32::MAX, Request::Get(0), How::Linearizable)?;
+                self.call_as(number, u32::MAX, self.any_read(), How::Linearizable)?;
                 self.pause(number);
                 // Past its end, as long as it is cut off.
                 self.schedule(self.now, Event::Rush(number, until + SECOND));

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use quorate_core::batcher::{Batcher, Poll};
-use quorate_core::id::{GroupId, RaftId};
+use quorate_core::id::{GroupId, NodeId, RaftId};
 use quorate_core::log::LogStore as _;
 use quorate_core::machine::Machine;
-use quorate_core::members::Acquaintances;
+use quorate_core::members::{Acquaintances, StoreId};
 use quorate_core::outcome::Fatal;
 use quorate_core::replica::{Bounds, Event as ReplicaEvent, Recovered, Replica, ReplicaConfig};
-use quorate_core::state::StateStore;
+use quorate_core::state::{Changes, StateStore};
 
 use super::process::{Packet, Process, Stopping, Told, Work};
 use super::{Cluster, Event, Node, TICK};
-use crate::disk::{self, SimLog};
+use crate::disk::{self, Disk, Known, SimLog};
 use crate::fault::{Kind, Unsynced};
 use crate::oracle::{Checked, Violation, ensure};
-use crate::plan::stream;
-use crate::program::SimProgram;
-use crate::request::Request;
+use crate::plan::{Plan, stream};
+use crate::program::{Armed, SimProgram};
+use crate::state::SimState;
 use crate::tally;
 use crate::time::{MS, SECOND, Time};
 
@@ -38,10 +38,10 @@ impl Cluster {
         let seed = self.plan.seed;
         let founders = self.founders();
         let (bounds, batcher, lease) = (self.plan.bounds, self.plan.batcher, self.plan.lease);
-        let module = self.module.clone();
+        let code = self.code.clone();
         let (now, sessions) = (self.now, self.plan.sessions);
         let node = self.node(number);
-        let program = SimProgram::new(module.as_ref(), &node.flip);
+        let program = SimProgram::new(&code, &node.flip);
         node.life += 1;
         node.starts_at = None;
         let life = node.life;
@@ -81,7 +81,7 @@ impl Cluster {
         self.pump(number)?;
         // Reads at once: what answered an earlier life must not answer this one.
         if life > 1 && !self.is_healing && self.node(number).rng.bool() {
-            self.call(number, u32::MAX, Request::Get(0))?;
+            self.call(number, u32::MAX, self.any_read())?;
         }
         Ok(())
     }
@@ -330,6 +330,49 @@ impl Cluster {
 }
 
 impl Node {
+    pub(super) fn new(number: u32, plan: &Plan, known: &Known, genesis: &Arc<Changes>) -> Self {
+        let rng = |purpose: &str| stream(plan.seed, &format!("{purpose} {number}"));
+        Self {
+            number,
+            incarnation: 0,
+            forgotten: Vec::new(),
+            life: 0,
+            disk: Disk::new(plan.is_volatile, known, rng("disk")),
+            state: SimState::new(rng("state"), genesis),
+            process: None,
+            starts_at: None,
+            pauses: 0,
+            deferred: Vec::new(),
+            clock_offset_ms: i64::from(number) * 7,
+            applied_max: 0,
+            freezes: 0,
+            frozen_at: None,
+            slow_apply_us: 0,
+            armed_in_snapshot: None,
+            armed: None,
+            crash_loop: 0,
+            has_failed: None,
+            has_rotted: false,
+            is_cut_back: false,
+            will_forget: false,
+            is_lost: false,
+            is_out: number > plan.founders,
+            store: StoreId(u128::from(number) << 8),
+            known: Acquaintances::default(),
+            is_wiped: false,
+            is_new: number > plan.founders,
+            flip: Armed::default(),
+            diverged: None,
+            is_marked: false,
+            rng: rng("node"),
+        }
+    }
+
+    pub(super) fn member(&self) -> RaftId {
+        let number = NodeId::new(self.number).expect("nodes are numbered from 1");
+        RaftId::new(number, self.incarnation)
+    }
+
     /// The log was in memory and is gone with its process.
     fn forget(&mut self) {
         let entries = disk::lock(&self.disk).wipe();
