@@ -11,7 +11,7 @@ use quorate_sim::program;
 
 use crate::code::Code;
 use crate::ground::{Broken, Call, Ground};
-use crate::{Costs, Faults, Snapshot};
+use crate::{Costs, Faults, Snapshot, seeds};
 
 /// Of 100 calls of a cluster with faults, so many are preceded by a copy of an earlier command.
 const COPIES_PERCENT: u32 = 10;
@@ -36,7 +36,8 @@ impl Cluster {
     ) -> Result<Self, Broken> {
         let code = program::Code::Other(code.for_others());
         let genesis = Arc::new(from.changes());
-        let nodes = cluster::Cluster::of(Plan::driven(seed), code, &genesis, false)?;
+        let is_traced = seeds::shows_traces();
+        let nodes = cluster::Cluster::of(Plan::driven(seed), code, &genesis, is_traced)?;
         let rng = stream(seed, "test");
         Ok(Self { nodes, faults, rng, index_base: from.index(), time_ms: from.time_ms() })
     }
@@ -82,6 +83,10 @@ impl Ground for Cluster {
 
     fn last_costs(&self) -> Option<Costs> {
         None
+    }
+
+    fn trace(&self) -> &[String] {
+        self.nodes.trace.lines()
     }
 
     fn set_faults(&mut self, faults: Faults) {

@@ -71,6 +71,10 @@ pub(crate) trait Ground {
     fn state(&mut self) -> Result<Snapshot, Broken>;
     /// What the last call has cost, where that can be said.
     fn last_costs(&self) -> Option<Costs>;
+    /// What went on below, where somebody wants to know.
+    fn trace(&self) -> &[String] {
+        &[]
+    }
     /// How much is to go wrong from here on.
     fn set_faults(&mut self, faults: Faults);
     /// The test is over: what is left to come to pass must do so, and be right.

@@ -150,6 +150,10 @@ impl<P: Plugin + 'static> Machine<P> {
         lines.extend(numbers.zip(&self.story).map(|(number, line)| format!("{number:>4}  {line}")));
         let state = if self.is_broken { None } else { self.ground.state().ok() };
         let state = state.map_or_else(|| "not to be had\n".to_owned(), |state| state.to_string());
+        if !self.ground.trace().is_empty() {
+            lines.push("what its nodes did:".to_owned());
+            lines.extend(self.ground.trace().iter().cloned());
+        }
         lines.push("the state then:".to_owned());
         lines.extend(state.lines().map(|line| format!("      {line}")));
         format!("what it did:\n{}\n", lines.join("\n"))

@@ -12,6 +12,9 @@ const SEEDS_VARIABLE: &str = "QUORATE_SEEDS";
 /// `wasm`: clusters run modules.
 const CLUSTER_VARIABLE: &str = "QUORATE_CLUSTER";
 
+/// Not empty: clusters that fail tell all that went on in them.
+const TRACE_VARIABLE: &str = "QUORATE_TRACE";
+
 /// Seeds of a test in the cluster, when nobody says how many.
 const TESTS: u64 = 10;
 /// Random scripts of a model: native, in the sandbox, in the cluster.
@@ -42,6 +45,11 @@ fn asked_for(otherwise: u64) -> RangeInclusive<u64> {
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
+}
+
+/// Whether a cluster that fails tells all that its nodes did.
+pub(crate) fn shows_traces() -> bool {
+    env::var_os(TRACE_VARIABLE).is_some_and(|shows| !shows.is_empty())
 }
 
 /// Whether clusters run modules.

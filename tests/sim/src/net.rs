@@ -55,6 +55,8 @@ pub struct Net {
     duplicate_percent: u32,
     reorder_us: Time,
     delay_us: Time,
+    /// The last message that was let overtake, doubled or delayed arrives then.
+    late_until: Time,
 }
 
 impl Net {
@@ -70,6 +72,7 @@ impl Net {
             duplicate_percent: 0,
             reorder_us: 0,
             delay_us: 0,
+            late_until: 0,
         }
     }
 
@@ -110,10 +113,15 @@ impl Net {
         self.delay_us = self.delay_us.saturating_add_signed(by);
     }
 
-    /// Whether messages come soon, in order and once, or not at all.
-    pub fn is_calm(&self) -> bool {
+    /// Whether messages come soon, in order and once, or not at all; those included which left when
+    /// they did not.
+    pub fn is_calm(&self, now: Time) -> bool {
         let is_held = self.links.iter().any(|link| link.holds > 0);
-        !is_held && self.duplicate_percent == 0 && self.reorder_us == 0 && self.delay_us == 0
+        !is_held
+            && now > self.late_until
+            && self.duplicate_percent == 0
+            && self.reorder_us == 0
+            && self.delay_us == 0
     }
 
     /// Heals all links.
@@ -157,6 +165,9 @@ impl Net {
         }
         let is_doubled = self.rng.u32(0..100) < self.duplicate_percent;
         let again_at = is_doubled.then(|| at + self.rng.u64(0..DUPLICATE_LATE_MAX));
+        if is_reordered || is_doubled || self.delay_us > 0 {
+            self.late_until = self.late_until.max(again_at.unwrap_or(at));
+        }
         Fate::Arrives(Arrival { at, again_at, is_reordered, is_delayed: self.delay_us > 0 })
     }
 }

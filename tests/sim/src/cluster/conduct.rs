@@ -99,7 +99,7 @@ impl Cluster {
     /// A leader steps down soon after another one leads a later term. Only judged while messages
     /// travel as they should: one that comes late tells of a time when it was heard.
     pub(super) fn check_leads(&mut self, number: u32) -> Checked {
-        let is_calm = self.net.is_calm();
+        let is_calm = self.net.is_calm(self.now);
         let status = self.status(number).unwrap_or_default();
         let others = (1..=self.plan.nodes).filter(|other| *other != number);
         let is_deposed = others
