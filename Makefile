@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Where setup puts the Python packages of the test that is a client in another language.
 export QUORATE_VENV ?= $(CACHE)/python
 
-PLUGINS := counter kv ledger lock
+PLUGINS := counter kv ledger lock queue
 
 .PHONY: run test sim hostile build lint setup setup-test clean
 

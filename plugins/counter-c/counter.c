@@ -3,6 +3,8 @@
  */
 #include "quorate.h"
 
+#define NAME_BYTES_MAX 200
+
 /* All requests have a name, and Add has a number too. */
 typedef struct {
     quorate_bytes name;
@@ -60,8 +62,9 @@ static uint64_t total_of(quorate_bytes key)
 
 static quorate_answer add(const counter_request *request)
 {
-    if (request->name.len == 0)
-        return quorate_refuse(QUORATE_INVALID_ARGUMENT, QUORATE_BYTES("a counter needs a name"));
+    if (request->name.len == 0 || request->name.len > NAME_BYTES_MAX)
+        return quorate_refuse(QUORATE_INVALID_ARGUMENT,
+                              QUORATE_BYTES("a counter's name has 1 to 200 bytes"));
     quorate_bytes key = key_of(request->name);
     uint64_t total;
     if (__builtin_add_overflow(total_of(key), request->by, &total))

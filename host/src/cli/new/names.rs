@@ -205,7 +205,8 @@ fn replacements(
         (format!("{old}::"), format!("{library}::")),
     ];
     // The trait, and what the build step makes beside it.
-    let code = ["Calls", ""].map(|end| (format!("{old_service}{end}"), format!("{service}{end}")));
+    let code = ["Calls", "Call", "Answer", ""]
+        .map(|end| (format!("{old_service}{end}"), format!("{service}{end}")));
     let of = |place| move |(from, to)| Replacement { from, to, place };
     anywhere
         .into_iter()
@@ -289,6 +290,7 @@ mod tests {
             ("add-reply", "counter", "uses add_reply or AddReply"),
             ("counter", "lock", "uses counter or Counter"),
             ("option", "lock", "uses option or Option"),
+            ("job", "queue", "uses job or Job"),
             ("basics", "kv", "uses basics or Basics"),
         ] {
             let refused = names(name, template).unwrap_err();
@@ -299,10 +301,10 @@ mod tests {
     #[test]
     fn only_the_plugins_own_names_are_replaced() {
         let names = names("my-counter", "counter").unwrap();
-        let rust = "use counter::{Counter as _, Counters, CounterCalls}; // Counter counter.v1";
+        let rust = "use counter::{Counter as _, Counters, CounterCall}; // Counter counter.v1";
         assert_eq!(
             names.text("a.rs", rust),
-            "use my_counter::{MyCounter as _, Counters, MyCounterCalls}; // Counter my_counter.v1"
+            "use my_counter::{MyCounter as _, Counters, MyCounterCall}; // Counter my_counter.v1"
         );
         for same in ["encounter::a", "a::counter::b", "counter", "\"counter\"", "counter_v1"] {
             assert_eq!(names.text("a.rs", same), same);

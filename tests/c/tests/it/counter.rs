@@ -81,6 +81,8 @@ fn counters_count_on_their_own() {
 fn what_cannot_be_added_is_refused() {
     for mut bench in both() {
         assert_eq!(add(&mut bench, "", 1), Err(3));
+        assert_eq!(add(&mut bench, &"a".repeat(201), 1), Err(3));
+        assert_eq!(add(&mut bench, &"a".repeat(200), 1), Ok(1));
         assert_eq!(add(&mut bench, "a", u64::MAX), Ok(u64::MAX));
         assert_eq!(add(&mut bench, "a", 1), Err(11));
         assert_eq!(get(&bench, "a"), Ok(u64::MAX));

@@ -40,7 +40,7 @@ async fn a_plugin_in_c_serves_like_any_other() {
     assert_eq!(serde_json::from_str::<Value>(&read.out).unwrap(), json!({ "total": "4" }));
     let refused = call(1, "Add", r#"{"by": 2}"#);
     assert_ne!(refused.code, 0);
-    assert!(refused.err.contains("a counter needs a name"), "{refused:?}");
+    assert!(refused.err.contains("a counter's name has 1 to 200 bytes"), "{refused:?}");
 }
 
 #[tokio::test]

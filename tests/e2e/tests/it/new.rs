@@ -48,7 +48,11 @@ async fn every_template_is_made_built_and_served_and_its_readme_is_right() {
     let _turn = turn().await;
     let folder = tempfile::tempdir().unwrap();
     let templates = templates();
-    assert!(["counter", "kv", "lock"].iter().all(|name| templates.iter().any(|had| had == name)));
+    assert!(
+        ["counter", "kv", "ledger", "lock", "queue"]
+            .iter()
+            .all(|name| templates.iter().any(|had| had == name))
+    );
     for template in templates {
         let place = folder.path().join(format!("my-{template}2"));
         let made = new(&place, &["--template", &template, "-o", "json"]);
