@@ -15,7 +15,7 @@ use clap::Args;
 use quorate_toolchain::{BuildRequest, Toolchain, shared_target_dir};
 use serde_json::json;
 
-use self::dynamic::{Findings, Source};
+use self::dynamic::{Findings, Method, Source};
 use self::hazards::Hazard;
 use super::schema::{self, Break, Breaks};
 use super::{Failure, Output, say, usage};
@@ -30,19 +30,19 @@ pub(super) struct Arguments {
     /// An earlier version: what has changed since that breaks what it stored, or its clients?
     #[arg(long, value_name = "OLD.wasm")]
     against: Option<PathBuf>,
-    /// Run it with commands at random, several times in ways that must make no difference
+    /// Call it at random, and run commands several times in ways that must make no difference
     #[arg(long)]
     dynamic: bool,
-    /// The same with these commands: lines of {"method": "Add", "request": {"name": "a"}}
+    /// The same with these calls: lines of {"method": "Add", "request": {"name": "a"}}
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "count", "dynamic"])]
     commands: Option<PathBuf>,
     /// The same with the commands in the log of a node that is stopped
     #[arg(long, value_name = "DIR", conflicts_with_all = ["seed", "count", "dynamic", "commands"])]
     log: Option<PathBuf>,
-    /// What the random commands are made from
+    /// What the calls at random are made from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How many random commands
+    /// How many calls at random
     #[arg(long, value_name = "N", default_value_t = 1000)]
     count: u64,
     /// How to print the result
@@ -61,9 +61,9 @@ struct Checked {
 impl Checked {
     fn is_ok(&self) -> bool {
         let found = self.findings.as_ref();
-        self.report.refusals.is_empty()
-            && self.breaks.is_empty()
-            && found.is_none_or(|found| found.differences.is_empty())
+        let is_fine =
+            |found: &Findings| found.differences.is_empty() && found.breakdowns.is_empty();
+        self.report.refusals.is_empty() && self.breaks.is_empty() && found.is_none_or(is_fine)
     }
 }
 
@@ -78,14 +78,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (Some(old), Some(new)) => schema::compare(&manifest_of(old)?, new),
         _ => Vec::new(),
     };
-    let source = match &report.manifest {
-        Some(manifest) if report.refusals.is_empty() => source(arguments, manifest)?,
-        _ => None,
-    };
+    let manifest = report.manifest.as_ref().filter(|_| report.refusals.is_empty());
+    let methods = manifest.map(dynamic::methods_of).unwrap_or_default();
     let mut findings = None;
-    if let Some(source) = source {
+    if let Some(source) = source(arguments, &methods)?.filter(|_| manifest.is_some()) {
         let module = Module::load(&wasm).context("loading the module")?;
-        findings = Some(dynamic::run(&module, &source)?);
+        findings = Some(dynamic::run(&module, &methods, &source)?);
     }
     let checked = Checked { report, hazards, breaks, findings };
     match arguments.output {
@@ -119,8 +117,7 @@ fn manifest_of(old: &Path) -> Result<Manifest, Failure> {
 }
 
 /// What to run the plugin with, if it is to be run.
-fn source(arguments: &Arguments, manifest: &Manifest) -> Result<Option<Source>, Failure> {
-    let methods = dynamic::commands_of(manifest);
+fn source<'a>(arguments: &Arguments, methods: &'a [Method]) -> Result<Option<Source<'a>>, Failure> {
     let wrong = |flag: &str, place: &Path| {
         let place = place.display().to_string();
         let flag = flag.to_owned();
@@ -128,11 +125,11 @@ fn source(arguments: &Arguments, manifest: &Manifest) -> Result<Option<Source>, 
     };
     let Arguments { commands, log, dynamic, seed, count, .. } = arguments;
     if let Some(file) = commands {
-        let given = given::from_file(file, &methods).map_err(wrong("--commands", file))?;
+        let given = given::from_file(file, methods).map_err(wrong("--commands", file))?;
         return Ok(Some(Source::Given(given)));
     }
     if let Some(folder) = log {
-        let given = given::from_log(folder, &methods).map_err(wrong("--log", folder))?;
+        let given = given::from_log(folder, methods).map_err(wrong("--log", folder))?;
         return Ok(Some(Source::Given(given)));
     }
     Ok(dynamic.then_some(Source::Generated { seed: *seed, count: *count }))
@@ -177,14 +174,17 @@ fn print_findings(findings: &Findings) {
         say(format_args!("ran      {method}: {calls} times, {succeeded} of them succeeded"));
     }
     for difference in &findings.differences {
-        let dynamic::Difference { command, index, method, request, what, fresh, other, .. } =
+        let dynamic::Difference { call, index, method, request, what, fresh, other, .. } =
             difference;
         let [circumstances, sign] = difference.when.story();
-        say(format_args!("differs  command {command}, {method} {request}, at index {index}"));
+        say(format_args!("differs  call {call}, {method} {request}, at index {index}"));
         say(format_args!("         {what} differs when it is run {circumstances}:"));
         say(format_args!("         in a fresh instance  {fresh}"));
         say(format_args!("         otherwise            {other}"));
         say(format_args!("         look for: {sign}"));
+    }
+    for dynamic::Breakdown { call, method, request, reason } in &findings.breakdowns {
+        say(format_args!("breaks off  call {call}, {method} {request}: {reason}"));
     }
 }
 
@@ -225,7 +225,7 @@ fn findings_to_json(findings: &Findings) -> serde_json::Value {
     let differences = findings.differences.iter().map(|difference| {
         json!({
             "when": difference.when.name(),
-            "command": difference.command,
+            "call": difference.call,
             "index": difference.index,
             "method": difference.method,
             "request": difference.request,
@@ -234,9 +234,18 @@ fn findings_to_json(findings: &Findings) -> serde_json::Value {
             "other": difference.other,
         })
     });
+    let breakdowns = findings.breakdowns.iter().map(|breakdown| {
+        json!({
+            "call": breakdown.call,
+            "method": breakdown.method,
+            "request": breakdown.request,
+            "reason": breakdown.reason,
+        })
+    });
     json!({
-        "commands": findings.commands,
+        "calls": findings.calls,
         "methods": methods.collect::<Vec<_>>(),
         "differences": differences.collect::<Vec<_>>(),
+        "breakdowns": breakdowns.collect::<Vec<_>>(),
     })
 }

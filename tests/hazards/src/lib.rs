@@ -68,6 +68,11 @@ impl Hazards for Plugin {
         Ok(Reply { value })
     }
 
+    fn overflow(cx: &mut Command<'_>, request: Request) -> Result<Reply, Status> {
+        let count = request.name.chars().fold(0_u8, |count, _| count + 1);
+        Ok(keep(cx, &request, count.to_string()))
+    }
+
     fn get(cx: &Query<'_>, request: Request) -> Result<Reply, Status> {
         Ok(Reply { value: VALUES.get(cx, &request.name).unwrap_or_default() })
     }

@@ -1,11 +1,12 @@
 //! A plugin run several times with the same commands, in ways that must make no difference: a
 //! second time, elsewhere in memory, in an instance that is not fresh, from a snapshot. What a
-//! command replies and writes is compared after each, and the digest of all that came before.
+//! command replies and writes is compared after each, and the digest of all that came before. On
+//! the way, calls are found that break off: a panic, an overflow, too much fuel or memory.
 //!
 //! A node gives each entry of the log a fresh instance of one module, so what differs here may do
 //! no harm on the day. It does when a plugin is built anew: the next module has another heap.
 //!
-//! What this deliberately does not do: run queries. What they do is in no state.
+//! What this deliberately does not do: compare queries. What they reply is in no state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use quorate_core::batch::{self, Command, Payload};
 use quorate_core::id::LogId;
 use quorate_core::machine::Machine;
-use quorate_core::outcome::{Fatal, Outcome};
+use quorate_core::outcome::{Fatal, Outcome, Rejection};
+use quorate_core::run::Run;
 use quorate_core::state::{
     Changes, MemoryBuilder, MemoryState, StateBuilder as _, StateStore, Writes,
 };
@@ -35,30 +37,41 @@ pub(super) const START_MS: u64 = 1_735_689_600_000;
 /// How often a run begins anew with the state of the fresh one, before no more is compared.
 const RESTARTS_MAX: u32 = 200;
 
-/// Where commands come from.
-pub(super) enum Source {
+/// Where calls come from.
+pub(super) enum Source<'a> {
     /// So many, from this seed.
     Generated { seed: u64, count: u64 },
     /// These.
-    Given(Vec<Called>),
+    Given(Vec<Called<'a>>),
 }
 
 /// What was found.
 pub(super) struct Findings {
-    /// Commands that were run.
-    pub(super) commands: u64,
+    /// Calls that were made: commands and, at random, queries.
+    pub(super) calls: u64,
     /// By method: how often it was called, and how often it succeeded.
     pub(super) methods: BTreeMap<String, (u64, u64)>,
     /// For each method and circumstances, the first difference.
     pub(super) differences: Vec<Difference>,
+    /// For each method and reason, the first call that broke off.
+    pub(super) breakdowns: Vec<Breakdown>,
+}
+
+/// A call in which the plugin broke off.
+pub(super) struct Breakdown {
+    /// Which call, from 1.
+    pub(super) call: u64,
+    pub(super) method: String,
+    pub(super) request: serde_json::Value,
+    pub(super) reason: String,
 }
 
 /// A command that did something else under other circumstances.
 pub(super) struct Difference {
     /// Which circumstances.
     pub(super) when: When,
-    /// Which command, from 1, and where it stands in the log.
-    pub(super) command: u64,
+    /// Which call, from 1, and where it stands in the log.
+    pub(super) call: u64,
     pub(super) index: u64,
     pub(super) method: String,
     pub(super) request: serde_json::Value,
@@ -116,28 +129,42 @@ struct Twin {
     restarts: u32,
 }
 
-/// A command to run.
-pub(super) struct Called {
+/// A method that can be called.
+#[derive(Clone)]
+pub(super) struct Method {
+    /// Its path in gRPC, without the first slash.
+    pub(super) path: String,
+    /// Its number in the log.
+    pub(super) id: u32,
+    pub(super) is_query: bool,
+    pub(super) descriptor: MethodDescriptor,
+}
+
+/// A call to make.
+pub(super) struct Called<'a> {
     /// The log's clock, which does not fall behind an earlier one's.
     pub(super) time_ms: u64,
-    pub(super) method: MethodDescriptor,
+    pub(super) method: &'a Method,
     /// The encoded request.
     pub(super) payload: Bytes,
 }
 
-/// Runs the plugin with commands, and compares.
-pub(super) fn run(module: &Arc<Module>, source: &Source) -> anyhow::Result<Findings> {
-    let methods = commands_of(module.manifest());
-    let mut comparison = Comparison::new(module, &methods)?;
+/// Makes the calls, and compares.
+pub(super) fn run(
+    module: &Arc<Module>,
+    methods: &[Method],
+    source: &Source<'_>,
+) -> anyhow::Result<Findings> {
+    let mut comparison = Comparison::new(module, methods)?;
     match source {
         Source::Generated { seed, count } => {
             let (mut generator, mut time_ms) = (Generator::new(*seed), START_MS);
             for number in 1..=*count {
                 time_ms += generator.pause_ms();
-                let method = generator.choose(&methods).context("the plugin has no command")?;
-                let payload = generator.message(&method.input()).encode_to_vec().into();
-                let called = Called { time_ms, method: method.clone(), payload };
-                if let Some(reply) = comparison.command((number, *count), &called)? {
+                let method = generator.choose(methods).context("the plugin has no method")?;
+                let payload = generator.message(&method.descriptor.input()).encode_to_vec().into();
+                let called = Called { time_ms, method, payload };
+                if let Some(reply) = comparison.call((number, *count), &called)? {
                     generator.hear(&reply);
                 }
             }
@@ -145,12 +172,12 @@ pub(super) fn run(module: &Arc<Module>, source: &Source) -> anyhow::Result<Findi
         Source::Given(commands) => {
             let count = commands.len() as u64;
             for (number, called) in (1..).zip(commands) {
-                comparison.command((number, count), called)?;
+                comparison.call((number, count), called)?;
             }
         }
     }
     let mut findings = comparison.findings;
-    findings.differences.sort_by_key(|difference| (difference.command, difference.when));
+    findings.differences.sort_by_key(|difference| (difference.call, difference.when));
     Ok(findings)
 }
 
@@ -164,7 +191,7 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(module: &'a Arc<Module>, methods: &[MethodDescriptor]) -> anyhow::Result<Self> {
+    fn new(module: &'a Arc<Module>, methods: &[Method]) -> anyhow::Result<Self> {
         let fresh_state = Arc::new(MemoryState::new());
         let fresh = machine(module, When::Again, Arc::clone(&fresh_state) as _)?;
         let mut twins = Vec::new();
@@ -172,32 +199,50 @@ impl<'a> Comparison<'a> {
             let machine = machine(module, when, Arc::new(MemoryState::new()))?;
             twins.push(Twin { when, machine, restarts: 0 });
         }
-        let methods = methods.iter().map(|method| (path_of(method), (0, 0))).collect();
-        let findings = Findings { commands: 0, methods, differences: Vec::new() };
+        let methods = methods.iter().map(|method| (method.path.clone(), (0, 0))).collect();
+        let (differences, breakdowns) = (Vec::new(), Vec::new());
+        let findings = Findings { calls: 0, methods, differences, breakdowns };
         Ok(Self { module, fresh, fresh_state, twins, findings })
     }
 
-    /// Runs the next command of so many everywhere; its reply, if it succeeds.
-    fn command(
+    /// Makes the next call of so many; its reply, if it succeeds.
+    fn call(
         &mut self,
         (number, count): (u64, u64),
-        called: &Called,
+        called: &Called<'_>,
     ) -> anyhow::Result<Option<DynamicMessage>> {
         if number == count / 2 + 1 && number > 1 {
             let machine = machine(self.module, When::Restored, self.restored()?)?;
             self.twins.push(Twin { when: When::Restored, machine, restarts: 0 });
         }
-        let id = LogId { term: 1, index: number };
+        self.findings.calls = number;
+        let outcome = if called.method.is_query {
+            let run = Run::query(self.fresh_state.snapshot(), GROUP, called.command());
+            self.module.query(run)?
+        } else {
+            self.command(number, called)?
+        };
+        let counts = self.findings.methods.entry(called.method.path.clone()).or_default();
+        counts.0 += 1;
+        counts.1 += u64::from(outcome.is_ok());
+        match outcome {
+            Ok(reply) => Ok(DynamicMessage::decode(called.method.descriptor.output(), reply).ok()),
+            Err(rejection) => {
+                self.note_breakdown(number, called, &rejection)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Runs a command everywhere.
+    fn command(&mut self, number: u64, called: &Called<'_>) -> anyhow::Result<Outcome> {
+        let id = LogId { term: 1, index: self.fresh.applied().index + 1 };
         let payload = called.entry();
         let done = apply(&mut self.fresh, id, payload.clone())?;
-        self.findings.commands = number;
-        let counts = self.findings.methods.entry(path_of(&called.method)).or_default();
-        counts.0 += 1;
-        counts.1 += u64::from(done.outcome.is_ok());
         for mut twin in std::mem::take(&mut self.twins) {
             let other = apply(&mut twin.machine, id, payload.clone())?;
-            if let Some(differs) = difference(&called.method, &done, &other) {
-                self.note(twin.when, number, called, differs)?;
+            if let Some(differs) = difference(&called.method.descriptor, &done, &other) {
+                self.note(twin.when, (number, id.index), called, differs)?;
                 // What comes after would differ since this did.
                 twin.machine = machine(self.module, twin.when, self.restored()?)?;
                 twin.restarts += 1;
@@ -206,30 +251,51 @@ impl<'a> Comparison<'a> {
                 self.twins.push(twin);
             }
         }
-        let reply = done.outcome.ok();
-        Ok(reply.and_then(|reply| DynamicMessage::decode(called.method.output(), reply).ok()))
+        Ok(done.outcome)
+    }
+
+    /// Notes the first call of a method that broke off for that reason.
+    fn note_breakdown(
+        &mut self,
+        call: u64,
+        called: &Called<'_>,
+        rejection: &Rejection,
+    ) -> anyhow::Result<()> {
+        let is_breakdown = match rejection {
+            Rejection::Trap { .. }
+            | Rejection::OutOfFuel
+            | Rejection::OutOfMemory
+            | Rejection::Deadline => true,
+            Rejection::Status { .. } | Rejection::OverLimit { .. } | Rejection::Session(_) => false,
+        };
+        let (method, reason) = (called.method.path.clone(), rejection.to_string());
+        let mut noted = self.findings.breakdowns.iter();
+        if !is_breakdown || noted.any(|noted| noted.method == method && noted.reason == reason) {
+            return Ok(());
+        }
+        let request = called.request()?;
+        self.findings.breakdowns.push(Breakdown { call, method, request, reason });
+        Ok(())
     }
 
     /// Notes the first difference of a method under some circumstances.
     fn note(
         &mut self,
         when: When,
-        number: u64,
-        called: &Called,
+        (call, index): (u64, u64),
+        called: &Called<'_>,
         [what, fresh, other]: [String; 3],
     ) -> anyhow::Result<()> {
-        let method = path_of(&called.method);
+        let method = called.method.path.clone();
         let mut noted = self.findings.differences.iter();
         if noted.any(|noted| noted.when == when && noted.method == method) {
             return Ok(());
         }
-        // What does not decode is said as nothing.
-        let request = DynamicMessage::decode(called.method.input(), called.payload.clone());
-        let request = request.map_or(Ok(serde_json::Value::Null), serde_json::to_value)?;
+        let request = called.request()?;
         self.findings.differences.push(Difference {
             when,
-            command: number,
-            index: number,
+            call,
+            index,
             method,
             request,
             what,
@@ -269,30 +335,36 @@ fn machine(
     Machine::new(GROUP, module.program_with(instances), state)
 }
 
-/// The methods of a plugin that change its state.
-pub(super) fn commands_of(manifest: &Manifest) -> Vec<MethodDescriptor> {
+/// The methods of a plugin.
+pub(super) fn methods_of(manifest: &Manifest) -> Vec<Method> {
     let pool = DescriptorPool::decode(manifest.descriptors.as_ref());
     let pool = pool.expect("the gate has let it through");
-    let is_command = |method: &MethodDescriptor| {
-        let path = format!("/{}", path_of(method));
-        let mut known = manifest.methods();
-        known.any(|known| known.path == path && known.kind == Kind::Command)
+    let descriptors = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    // Both list the methods of all services, in the order of their files.
+    let methods = descriptors.zip(manifest.methods());
+    let method = |(descriptor, known): (MethodDescriptor, &quorate_wasm::Method)| Method {
+        path: known.path.trim_start_matches('/').to_owned(),
+        id: known.id,
+        is_query: known.kind == Kind::Query,
+        descriptor,
     };
-    let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-    methods.filter(is_command).collect()
+    methods.map(method).collect()
 }
 
-/// A method's path in gRPC, without the first slash.
-pub(super) fn path_of(method: &MethodDescriptor) -> String {
-    format!("{}/{}", method.parent_service().full_name(), method.name())
-}
+impl Called<'_> {
+    fn command(&self) -> Command {
+        Command::new(self.method.id, self.payload.clone())
+    }
 
-impl Called {
     /// As an entry of its own.
     fn entry(&self) -> Payload {
-        let method = quorate_abi::method_id(&path_of(&self.method));
-        let command = Command::new(method, self.payload.clone());
-        Payload::Commands(batch::encode(self.time_ms, [&command].into_iter()))
+        Payload::Commands(batch::encode(self.time_ms, [&self.command()].into_iter()))
+    }
+
+    /// For people. What does not decode is nothing.
+    fn request(&self) -> anyhow::Result<serde_json::Value> {
+        let request = DynamicMessage::decode(self.method.descriptor.input(), self.payload.clone());
+        Ok(request.map_or(Ok(serde_json::Value::Null), serde_json::to_value)?)
     }
 }
 

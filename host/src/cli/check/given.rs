@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use prost::Message as _;
-use prost_reflect::{DynamicMessage, MethodDescriptor};
+use prost_reflect::DynamicMessage;
 use quorate_core::batch;
 use quorate_core::log::LogStore as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::dynamic::{Called, START_MS, path_of};
+use super::dynamic::{Called, Method, START_MS};
 use crate::identity::{self, GROUP, LOG_FOLDER};
 use crate::rocks::RocksLog;
 
@@ -27,8 +27,8 @@ struct Line {
     request: serde_json::Value,
 }
 
-/// The commands of a file, a line of JSON each; methods by their path, or their name alone.
-pub(super) fn from_file(file: &Path, methods: &[MethodDescriptor]) -> anyhow::Result<Vec<Called>> {
+/// The calls of a file, a line of JSON each; methods by their path, or their name alone.
+pub(super) fn from_file<'a>(file: &Path, methods: &'a [Method]) -> anyhow::Result<Vec<Called<'a>>> {
     let text = fs::read_to_string(file)?;
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     lines
@@ -36,22 +36,26 @@ pub(super) fn from_file(file: &Path, methods: &[MethodDescriptor]) -> anyhow::Re
         .collect()
 }
 
-fn parse(line: &str, methods: &[MethodDescriptor]) -> anyhow::Result<Called> {
+fn parse<'a>(line: &str, methods: &'a [Method]) -> anyhow::Result<Called<'a>> {
     let Line { method: name, request } = serde_json::from_str(line)?;
     let name = name.trim_start_matches('/');
     let mut methods = methods.iter();
-    let method = methods.find(|method| path_of(method) == name || method.name() == name);
-    let method = method.with_context(|| format!("the plugin has no command {name}"))?;
+    let is = |method: &&Method| method.path == name || method.descriptor.name() == name;
+    let method = methods.find(is).with_context(|| format!("the plugin has no method {name}"))?;
     let request = if request.is_null() { json!({}) } else { request };
-    let request = DynamicMessage::deserialize(method.input(), request)
-        .with_context(|| format!("the request is no {}", method.input().full_name()))?;
+    let input = method.descriptor.input();
+    let request = DynamicMessage::deserialize(input.clone(), request)
+        .with_context(|| format!("the request is no {}", input.full_name()))?;
     let payload = request.encode_to_vec().into();
-    Ok(Called { time_ms: START_MS, method: method.clone(), payload })
+    Ok(Called { time_ms: START_MS, method, payload })
 }
 
 /// The commands in the log of a node that does not run, committed or not. Calls of sessions are
 /// taken for calls without.
-pub(super) fn from_log(folder: &Path, methods: &[MethodDescriptor]) -> anyhow::Result<Vec<Called>> {
+pub(super) fn from_log<'a>(
+    folder: &Path,
+    methods: &'a [Method],
+) -> anyhow::Result<Vec<Called<'a>>> {
     let _stays_so = identity::inherit(folder)?;
     let log = RocksLog::open(&folder.join(LOG_FOLDER), GROUP)?;
     let (cut, end) = (log.base().id.index, log.last_index() + 1);
@@ -65,10 +69,7 @@ pub(super) fn from_log(folder: &Path, methods: &[MethodDescriptor]) -> anyhow::R
         let batches = entries.iter().filter_map(|entry| batch::decode(&entry.data).ok());
         for batch in batches {
             let known = batch.commands.into_iter().filter_map(|command| {
-                let is = |method: &&MethodDescriptor| {
-                    quorate_abi::method_id(&path_of(method)) == command.method
-                };
-                let method = methods.iter().find(is)?.clone();
+                let method = methods.iter().find(|method| method.id == command.method)?;
                 Some(Called { time_ms: batch.time_ms, method, payload: command.payload })
             });
             commands.extend(known);

@@ -61,12 +61,12 @@ async fn a_command_that_depends_on_what_it_must_not_is_named() {
         fs::write(&commands, lines.collect::<Vec<_>>().join("\n")).unwrap();
         let (code, found) = report(&module, &["--commands", commands.to_str().unwrap()]);
         let differences = found["dynamic"]["differences"].as_array().unwrap();
-        assert_eq!(found["dynamic"]["commands"], 60);
+        assert_eq!(found["dynamic"]["calls"], 60);
         assert_eq!(code, i32::from(!when.is_empty()), "{method}: {found}");
         assert_eq!(found["ok"], when.is_empty());
         for difference in differences {
             assert_eq!(difference["method"], format!("hazards.v1.Hazards/{method}"), "{found}");
-            assert!(difference["command"].as_u64().unwrap() > 10, "{found}");
+            assert!(difference["call"].as_u64().unwrap() > 10, "{found}");
             assert!(difference["request"]["name"].as_str().unwrap().starts_with('n'), "{found}");
             let what = if method == "Replied" { "the reply" } else { r#"the key "values\x00n"# };
             assert!(difference["what"].as_str().unwrap().starts_with(what), "{found}");
@@ -105,9 +105,9 @@ async fn the_commands_of_a_node_that_has_run_are_run_again() {
     assert_eq!(busy.code, 2, "{busy:?}");
     dev.kill();
     let (code, found) = report(&module, &log);
-    assert_eq!((code, &found["dynamic"]["commands"]), (1, &json!(4)), "{found}");
+    assert_eq!((code, &found["dynamic"]["calls"]), (1, &json!(4)), "{found}");
     let difference = &found["dynamic"]["differences"][0];
-    assert_eq!(difference["command"], 3, "{found}");
+    assert_eq!(difference["call"], 3, "{found}");
     assert_eq!(difference["request"], json!({ "name": "a" }), "{found}");
 }
 
@@ -126,6 +126,10 @@ async fn commands_at_random_find_every_hazard_and_nothing_in_plugins_without() {
         assert!(is_found(method), "{method}: {found}");
     }
     assert!(!is_found("Sound"), "{found}");
+    let breakdowns = found["dynamic"]["breakdowns"].as_array().unwrap();
+    let [overflow] = &breakdowns[..] else { panic!("{breakdowns:?}") };
+    assert_eq!(overflow["method"], "hazards.v1.Hazards/Overflow");
+    assert!(overflow["reason"].as_str().unwrap().contains("overflow"), "{overflow}");
     let hazards = found["hazards"].as_array().unwrap();
     let names =
         |part: &str| hazards.iter().any(|hazard| hazard["place"].as_str().unwrap().contains(part));
@@ -133,7 +137,7 @@ async fn commands_at_random_find_every_hazard_and_nothing_in_plugins_without() {
 
     let human = check(&dir, &["--dynamic"]);
     assert_eq!(human.code, 1);
-    for part in ["differs  command ", "in a fresh instance", "look for: ", "hazard   src/lib.rs:"] {
+    for part in ["differs  call ", "in a fresh instance", "look for: ", "hazard   src/lib.rs:"] {
         assert!(human.out.contains(part), "{human:?}");
     }
 
@@ -145,7 +149,7 @@ async fn commands_at_random_find_every_hazard_and_nothing_in_plugins_without() {
         let (code, found) = report(&dir, &["--dynamic", "--seed", "7", "--count", "2000"]);
         assert_eq!(code, 0, "{found}");
         assert_eq!(found["hazards"], json!([]), "{}", dir.display());
-        assert_eq!(found["dynamic"]["commands"], 2000);
+        assert_eq!(found["dynamic"]["calls"], 2000);
         for method in found["dynamic"]["methods"].as_array().unwrap() {
             // Else nothing was tested.
             assert!(method["succeeded"].as_u64().unwrap() > 20, "{method}");
