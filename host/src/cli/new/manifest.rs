@@ -16,6 +16,16 @@ use super::names::Names;
 use super::template::Template;
 
 const VERSION: &str = "0.1.0";
+/// What every crate ends with. The profile is that of the SDK's checkout: with its target folder,
+/// tests find their dependencies built.
+const TAIL: &str = "
+[profile.release]
+overflow-checks = true
+debug = 1
+
+# A workspace of its own, wherever this folder lies.
+[workspace]
+";
 /// The tables of a plugin's manifest that are passed on; a test says when a template has others.
 const DEPENDENCIES: [&str; 3] = ["dependencies", "build-dependencies", "dev-dependencies"];
 
@@ -183,7 +193,7 @@ pub(super) fn manifest(template: &Template, names: &Names, sdk: &Sdk) -> anyhow:
             write!(out, "\n[{kind}]\n{lines}")?;
         }
     }
-    out.push_str("\n# A workspace of its own, wherever this folder lies.\n[workspace]\n");
+    out.push_str(TAIL);
     Ok(out)
 }
 
