@@ -47,7 +47,10 @@ use crate::{Command, Query, Status};
 /// ```
 ///
 /// An index that is added to a map later, or whose function changes, does not know the values that
-/// are there already. [`check`](Self::check) finds that out in a test.
+/// are there already, and inserting one again changes nothing, since its keys are the same. Remove
+/// each value and insert it, a page for each command where there are many; before that,
+/// [`clear_index`](Self::clear_index) if the function has changed. In a test,
+/// [`check`](Self::check) tells whether all is well.
 pub struct IndexedMap<K, V: 'static> {
     rows: Rows<K, V>,
     indexes: &'static [&'static dyn AnyIndex<V>],
@@ -111,6 +114,13 @@ impl<K: Key, V: Value> IndexedMap<K, V> {
             cx.delete_range(&lo, &hi);
         }
         self.rows.remove_range(cx, ..)
+    }
+
+    /// Removes all that an index has, to fill it anew; tells how much it was. One host call.
+    pub fn clear_index(&self, cx: &mut Command<'_>, index: &dyn AnyIndex<V>) -> u64 {
+        self.assert_has(index.name());
+        let (lo, hi) = all(index.name());
+        cx.delete_range(&lo, &hi)
     }
 
     /// The key that a unique index has. One host call.

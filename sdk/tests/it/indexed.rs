@@ -245,6 +245,44 @@ fn a_violation_changes_nothing() {
     assert_eq!(machine.query(rows), before);
 }
 
+/// The same rows, with an index less than [`GUESTS`]: how the map was before.
+const BEFORE: IndexedMap<i32, Guest> = IndexedMap::new("guests", &[&BY_NAME, &BY_SEAT, &BY_CITY]);
+
+#[test]
+fn an_index_that_comes_later_is_filled_a_page_at_a_time() {
+    let mut machine = Machine::<()>::new();
+    let filled = machine.command(|cx| {
+        (0..10).try_for_each(|key| BEFORE.insert(cx, key, &guest(&key.to_string(), key % 2 == 0)))
+    });
+    assert_eq!(filled, Ok(()));
+    let rotten = machine.query(|cx| GUESTS.check(cx)).unwrap_err();
+    assert!(rotten.message().contains("debtors"), "{rotten}");
+    // As if it had been there with another function.
+    let stale = machine.command(|cx| {
+        cx.put(b"debtors\0stale", b"");
+        Ok(GUESTS.clear_index(cx, &DEBTORS))
+    });
+    assert_eq!(stale, Ok(1));
+
+    let mut token = String::new();
+    loop {
+        let next = machine.command(|cx| {
+            let page = GUESTS.keys(cx).page(3, &token)?;
+            for key in page.items {
+                let guest = GUESTS.remove(cx, key).expect("it is on the page");
+                GUESTS.insert(cx, key, &guest)?;
+            }
+            Ok(page.next_page_token)
+        });
+        token = next.expect("nothing is in the way");
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(machine.query(|cx| GUESTS.check(cx)), Ok(()));
+    assert_eq!(machine.query(|cx| GUESTS.all_by(cx, &DEBTORS, "a").count()), 5);
+}
+
 #[test]
 #[should_panic(expected = "`stray` is not among the indexes of `guests`")]
 fn an_index_that_nobody_keeps() {

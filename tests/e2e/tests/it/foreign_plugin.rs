@@ -13,11 +13,11 @@ async fn a_plugin_in_c_serves_like_any_other() {
     let _turn = turn().await;
     let folder = tempfile::tempdir().unwrap();
     let module = folder.path().join("counter.wasm");
-    let mut make = Command::new("make");
-    make.arg("-C").arg(workspace().join("plugins/counter-c"));
-    make.arg(format!("QUORATE={}", quorate().get_program().display()));
-    make.arg(format!("OUT={}", folder.path().display()));
-    let made = run_command(make);
+    let mut command = Command::new("make");
+    command.arg("-C").arg(workspace().join("plugins/counter-c"));
+    command.arg(format!("QUORATE={}", quorate().get_program().display()));
+    command.arg(format!("OUT={}", folder.path().display()));
+    let made = run_command(command);
     assert_eq!(made.code, 0, "{made:?}");
 
     let module = module.to_str().expect("made of ASCII");
