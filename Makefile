@@ -7,9 +7,12 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Where setup puts the Python packages of the test that is a client in another language.
 export QUORATE_VENV ?= $(CACHE)/python
 
+# Where setup puts what builds the book.
+export QUORATE_TOOLS ?= $(CACHE)/tools
+
 PLUGINS := counter kv ledger lock queue
 
-.PHONY: run test sim hostile build lint setup setup-test clean
+.PHONY: run test sim hostile build book lint setup setup-test setup-book clean
 
 run: build ## a cluster of three nodes on this machine, in the foreground
 	exec dist/quorate dev --nodes 3
@@ -31,6 +34,9 @@ build: setup ## the release binary and the plugins' modules, in dist/
 		dist/quorate build plugins/$$plugin --out dist/$$plugin.wasm; \
 	done
 
+book: setup-book ## the book as HTML, in dist/book/
+	$(QUORATE_TOOLS)/bin/mdbook build docs
+
 # All in the release profile, which shares RocksDB with the builds.
 lint: setup
 	cargo fmt --all --check
@@ -43,6 +49,9 @@ setup:
 
 setup-test:
 	@tools/setup.sh test
+
+setup-book:
+	@tools/setup.sh book
 
 clean:
 	cargo clean

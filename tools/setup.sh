@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build Quorate; `setup.sh test` also what only the tests need. It may
-# be run at any time: with nothing to do, it says nothing and takes a moment.
+# Installs what is missing to build Quorate; `setup.sh test` also what only the tests need, and
+# `setup.sh book` what builds the book, and nothing else. It may be run at any time: with nothing to do, it says nothing and takes a moment.
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "$0")/.."
@@ -80,11 +80,24 @@ setup_c() {
   has clang && has wasm-ld && has make || apt_install clang lld make
 }
 
+# The program that makes pages of Markdown, beside what other tools of this machine are.
+setup_book() {
+  local version=0.5.4 tools=${QUORATE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate/tools}
+  [[ $("$tools/bin/mdbook" --version 2>/dev/null) == "mdbook v$version" ]] && return
+  say "compiling mdbook $version for $tools; that takes some minutes, once"
+  cargo install mdbook --version "$version" --locked --no-default-features --features search \
+    --quiet --root "$tools"
+}
+
 check_rust
+if [[ ${1:-} == book ]]; then
+  setup_book
+  exit
+fi
 setup_cpp
 setup_target
 case ${1:-} in
   "") ;;
   test) setup_c; setup_python ;;
-  *) die "usage: tools/setup.sh [test]" ;;
+  *) die "usage: tools/setup.sh [test|book]" ;;
 esac

@@ -25,9 +25,7 @@ pub fn quorate() -> Command {
 
 /// Cargo does not build another package's binary for a test, so the first test does.
 fn build() -> PathBuf {
-    let test = env::current_exe().expect("a test knows its file");
-    // TARGET/PROFILE/deps/TEST
-    let target = test.ancestors().nth(3).expect("cargo's target folder").to_owned();
+    let target = target_dir();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--package", "quorate", "--bin", "quorate", "--target-dir"])
@@ -39,6 +37,13 @@ fn build() -> PathBuf {
     let log = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "quorate cannot be built:\n{log}");
     target.join("release/quorate")
+}
+
+/// Cargo's target folder.
+pub fn target_dir() -> PathBuf {
+    let test = env::current_exe().expect("a test knows its file");
+    // TARGET/PROFILE/deps/TEST
+    test.ancestors().nth(3).expect("cargo's target folder").to_owned()
 }
 
 /// What a command did.

@@ -5,12 +5,14 @@
 //! 3. [`cluster`]: several that know each other, on [`ports`] of their own
 //! 4. [`network`], made of [`proxy`]: how nodes reach each other, or do not; [`disk`]: small ones
 //! 5. [`kv`]: a client, generated from the plugin's `.proto`; [`ledger`]: what it was promised
-//! 6. [`wait`]: for an event, with a deadline. Nothing sleeps and hopes
+//! 6. [`book`]: the book's pages, as programs
+//! 7. [`wait`]: for an event, with a deadline. Nothing sleeps and hopes
 //!
 //! What fails here panics, and what the processes logged is shown with it. Waiting for a process
 //! blocks the thread: that is the test's own, while its clients run on those of its runtime.
 
 pub mod binary;
+pub mod book;
 pub mod cluster;
 pub mod disk;
 pub mod kv;

@@ -2,11 +2,14 @@
 
 use crate::Source;
 
+/// The plugin that the book's reader makes, and what the book calls its own folder.
+const BOOK: (&str, &str) = ("docs/src/", "docs/tickets/");
 /// Files that documents name by their path from the root.
 const EXTENSIONS: [&str; 6] = [".md", ".proto", ".rs", ".sh", ".toml", ".wat"];
 
 /// In Markdown, a path in backticks, from the root or from the document's own folder, is that of a
-/// file or, with a slash at its end, of a folder. A function, such as `run()` or `Node::start()`,
+/// file or, with a slash at its end, of a folder. In the book it may be one of the reader's plugin.
+/// A function, such as `run()` or `Node::start()`,
 /// is in one of the files that its line names, or in any when it names none.
 pub fn names(sources: &[Source]) -> Vec<String> {
     let mut broken = Vec::new();
@@ -37,7 +40,11 @@ pub fn names(sources: &[Source]) -> Vec<String> {
 
 /// Whether a document that says `path` means this file, or the folder that it is in.
 fn is_at(source: &Source, document: &Source, path: &str) -> bool {
-    let folder = document.path.rfind('/').map_or("", |end| &document.path[..=end]);
+    let folder = if document.path.starts_with(BOOK.0) {
+        BOOK.1
+    } else {
+        document.path.rfind('/').map_or("", |end| &document.path[..=end])
+    };
     [path.to_owned(), format!("{folder}{path}")]
         .iter()
         .any(|path| source.path == *path || (path.ends_with('/') && source.path.starts_with(path)))

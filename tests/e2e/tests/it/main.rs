@@ -4,6 +4,7 @@
 
 mod author;
 mod backup;
+mod book;
 mod call;
 mod check;
 mod crash;
