@@ -16,6 +16,7 @@ mod schema;
 mod serve;
 mod settings;
 mod snapshot;
+mod test;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -59,6 +60,8 @@ enum Command {
     Attach(attach::Arguments),
     /// Say what a module exports, imports and serves, and whether a node would take it
     Check(check::Arguments),
+    /// Run a plugin's tests, at all fidelities or at one, and tell what its methods cost
+    Test(test::Arguments),
     /// Save the state of a running service to a file, and make a cluster from one
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Build(arguments) => build::run(&arguments),
         Command::Attach(arguments) => attach::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Snapshot(command) => snapshot::run(&command),
     };
     match ran {

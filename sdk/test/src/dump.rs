@@ -123,7 +123,7 @@ mod tests {
         let key = [b"jobs\0".as_slice(), &7_u64.to_be_bytes()].concat();
         let value = "print".to_owned().encode_to_vec();
         assert_eq!(pair(&key, &value), "jobs[0x0000000000000007] = \"print\"");
-        assert_eq!(pair(b"\x01\xff", b"\xff\xff"), "[0x01ff] = 0xffff");
+        assert_eq!(pair(b"\x01\x02", b"\xff\xff"), "[0x0102] = 0xffff");
         let message = [b"\x08\x05\x12\x03abc\x1a\x02".as_slice(), b"\x08\x01"].concat();
         assert_eq!(pair(b"m\0k", &message), "m[\"k\"] = { 1: 5, 2: \"abc\", 3: { 1: 1 } }");
     }

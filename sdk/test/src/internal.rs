@@ -1,6 +1,7 @@
 //! What the attributes expand to. Not for tests to use.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::panic::{self, AssertUnwindSafe};
 
 use quorate_sdk::Plugin;
@@ -60,6 +61,14 @@ pub fn test<P: Plugin + 'static, E: Ending>(
         say(&format!("{described}again: {}\n", again(place, fidelity, seed)));
         panic!("{fidelity}, seed {seed}: {problem}");
     }
+}
+
+/// What a model finds with these seeds: of how many steps, and what it tells. For tests of this
+/// crate.
+pub fn find<M: Model>(fidelity: &str, seeds: RangeInclusive<u64>) -> Option<(usize, String)> {
+    let fidelity = Fidelity::of(fidelity).expect("there is such a fidelity");
+    let found = seeds.into_iter().find_map(|seed| model::run::<M>(fidelity, seed))?;
+    Some((found.steps(), found.to_string()))
 }
 
 /// Compares a plugin with its model at a fidelity, with each of the seeds.

@@ -81,6 +81,13 @@ pub(crate) struct Found {
     described: String,
 }
 
+impl Found {
+    /// How many steps it has.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps.len()
+    }
+}
+
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { fidelity, steps, steps_before, .. } = self;

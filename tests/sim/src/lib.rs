@@ -21,6 +21,7 @@
 
 pub mod audit;
 pub mod calls;
+#[cfg(feature = "campaign")]
 pub mod campaign;
 pub mod cluster;
 pub mod disk;
@@ -30,6 +31,7 @@ pub mod net;
 pub mod oracle;
 pub mod plan;
 pub mod program;
+#[cfg(feature = "campaign")]
 pub mod report;
 pub mod request;
 pub mod run;
