@@ -56,7 +56,7 @@ pub fn run<P: Program>(
         let decided = machine.apply(id, payload)?;
         integrity.applied(id, machine.digest(), machine.take_changes());
         applied.send_replace(id.index);
-        if integrity.is_quarantined() {
+        if !integrity.may_serve() {
             // What it decides is not to be told: for the callers, the outcome is unknown.
             drop(waiters);
             machine.prepare()?;

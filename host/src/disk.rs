@@ -9,7 +9,7 @@
 //! What this deliberately does not do: make room.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,19 +44,35 @@ impl DiskGuard {
     }
 }
 
-/// Looks at the disk of a folder again and again, until `stop` resolves, and whether so many bytes
-/// are free there; without a number, as many as are usual.
-pub async fn look(
-    (folder, reserve): (PathBuf, Option<u64>),
-    integrity: Arc<Integrity>,
-    stop: impl Future<Output = ()>,
-) {
+/// The room on the disk of a folder; without a folder, there is always some.
+#[derive(Clone, Debug)]
+pub struct Room {
+    folder: Option<PathBuf>,
+    reserve: Option<u64>,
+}
+
+impl Room {
+    /// In this folder, where so many bytes must be free; without a number, as many as are usual.
+    pub fn new(folder: Option<PathBuf>, reserve: Option<u64>) -> Self {
+        Self { folder, reserve }
+    }
+
+    /// How many bytes may be written there. A disk that cannot be asked has room: whoever writes
+    /// will see.
+    pub fn bytes(&self) -> u64 {
+        let Some(folder) = &self.folder else { return u64::MAX };
+        beyond_reserve(folder, self.reserve).unwrap_or_else(|error| {
+            tracing::warn!("how full the disk is cannot be found out: {error}");
+            u64::MAX
+        })
+    }
+}
+
+/// Looks at the disk again and again, until `stop` resolves.
+pub async fn look(room: Room, integrity: Arc<Integrity>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
-        match is_nearly_full(&folder, reserve) {
-            Ok(is_full) => integrity.set_nearly_full(is_full),
-            Err(error) => tracing::warn!("how full the disk is cannot be found out: {error}"),
-        }
+        integrity.set_nearly_full(room.bytes() == 0);
         tokio::select! {
             () = tokio::time::sleep(LOOK_PAUSE) => {}
             () = &mut stop => return,
@@ -64,12 +80,12 @@ pub async fn look(
     }
 }
 
-/// Whether less is free than must be: a share of the disk, but not more than some bytes.
-fn is_nearly_full(folder: &std::path::Path, reserved: Option<u64>) -> std::io::Result<bool> {
+/// How much more is free than must be: a share of the disk, but not more than some bytes.
+fn beyond_reserve(folder: &Path, reserved: Option<u64>) -> std::io::Result<u64> {
     let disk = rustix::fs::statvfs(folder)?;
     let bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    Ok(free < reserved.unwrap_or_else(|| reserve(bytes)))
+    Ok(free.saturating_sub(reserved.unwrap_or_else(|| reserve(bytes))))
 }
 
 fn reserve(disk_bytes: u64) -> u64 {
@@ -86,9 +102,10 @@ mod tests {
         assert_eq!(reserve(1 << 40), DISK_RESERVE_BYTES);
         assert_eq!(reserve(0), 0);
         let temp = tempfile::tempdir().unwrap();
-        assert!(is_nearly_full(temp.path(), None).is_ok());
-        assert!(is_nearly_full(&temp.path().join("none"), None).is_err());
-        assert!(is_nearly_full(temp.path(), Some(u64::MAX)).unwrap(), "as the operator says");
-        assert!(!is_nearly_full(temp.path(), Some(0)).unwrap());
+        let room = |reserve| Room::new(Some(temp.path().to_owned()), reserve).bytes();
+        assert_eq!(room(Some(u64::MAX)), 0, "as the operator says");
+        assert!(room(Some(0)) > 0);
+        assert_eq!(Room::new(None, Some(u64::MAX)).bytes(), u64::MAX, "nothing is written");
+        assert!(beyond_reserve(&temp.path().join("none"), None).is_err());
     }
 }

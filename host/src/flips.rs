@@ -161,7 +161,7 @@ fn fill_state(state: &dyn StateStore) {
         let changes = Changes { plugin: write("p"), sessions: write("s") };
         let applied = LogId { term: 1, index };
         let meta = Meta { applied, digest: rng.u64(..), ..Meta::default() };
-        state.commit(changes, meta).unwrap();
+        state.commit(&changes, meta).unwrap();
     }
     state.flush().unwrap();
 }

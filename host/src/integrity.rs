@@ -85,9 +85,9 @@ impl Integrity {
         self.quarantine.borrow().clone()
     }
 
-    /// Whether it is.
-    pub fn is_quarantined(&self) -> bool {
-        self.quarantine.borrow().is_some()
+    /// Whether reads and outcomes of the state may be told.
+    pub fn may_serve(&self) -> bool {
+        self.watch().may_serve()
     }
 
     /// The same, for those who wait for it.
@@ -264,7 +264,7 @@ impl Exchange {
         let voters = self.directory.voters();
         *self.integrity.voters.lock().unwrap_or_else(PoisonError::into_inner) = voters;
         self.integrity.judge(leader, nodes);
-        if self.integrity.is_quarantined() {
+        if self.integrity.quarantine().is_some() {
             // A full queue: it is said again next time.
             drop(self.requests.try_send(Request::Resync));
         }

@@ -36,7 +36,7 @@ use crate::admission::Admission;
 use crate::apply::{self, Waiter};
 use crate::batcher::Batches;
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
-use crate::disk::DiskGuard;
+use crate::disk::{DiskGuard, Room};
 use crate::identity::{Birth, Claim, GROUP, Identity};
 use crate::integrity::Integrity;
 use crate::peers::{self, Reports};
@@ -202,7 +202,8 @@ impl Node {
         };
         let reached = (Arc::clone(&directory), status.clone(), requests_sender.clone());
         tasks::spawn_exchange(&integrity, reached, tick, is_serving.clone());
-        tasks::spawn_look(&integrity, config.tuning.disk_reserve_bytes, is_serving.clone());
+        let room = Room::new(integrity.folder(), config.tuning.disk_reserve_bytes);
+        tasks::spawn_look(&integrity, room.clone(), is_serving.clone());
 
         let Batches { intake, task: batcher, stats: batcher_stats } =
             crate::batcher::start(config.batcher, proposals);
@@ -255,6 +256,7 @@ impl Node {
             lease,
             requests: requests_sender,
             expelled: expelled.clone(),
+            room,
         };
         let rate = config.tuning.snapshot_bytes_per_second;
         peers::spawn_sender((&directory, rate), store, &services.requests, &status, transfers);

@@ -14,7 +14,7 @@ mod sessions;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +39,9 @@ use crate::random;
 use crate::roster::Roster;
 use crate::submit::Decided;
 
-pub use membership::{change_of_proto, introduce};
+use complaints::Complaints;
+
+pub use membership::{change_from_wire, introduce};
 pub use server::{PeerService, serve};
 
 /// Raft messages that wait for one peer's connection.
@@ -58,6 +60,7 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_millis(500);
 pub struct Directory {
     roster: Arc<Roster>,
     links: RwLock<BTreeMap<NodeId, Link>>,
+    complaints: Mutex<Complaints>,
 }
 
 /// The way to one node.
@@ -104,7 +107,8 @@ pub fn connect(
             .map_err(|error| anyhow::anyhow!("peer {node} at \"{address}\": {error}"))?;
     }
     let roster = Arc::clone(roster);
-    let directory = Arc::new(Directory { roster, links: RwLock::default() });
+    let directory =
+        Arc::new(Directory { roster, links: RwLock::default(), complaints: Mutex::default() });
     let mut tasks = JoinSet::new();
     tasks.spawn(follow(Arc::clone(&directory), reports));
     Ok((directory, tasks))
@@ -241,10 +245,10 @@ impl Directory {
     /// Tells a node of this one's state; returns what it has.
     pub async fn compare(&self, to: NodeId, report: Report) -> Option<Report> {
         let channel = self.channel(to)?;
-        let request = state_report(self.roster.hello(to), report);
+        let request = report_to_wire(self.roster.hello(to), report);
         // One that cannot be reached has no opinion; the links complain.
         let answer = client(channel).compare(request).await.ok()?;
-        Some(report_of(answer.into_inner()))
+        Some(report_from_wire(answer.into_inner()))
     }
 
     /// Asks a node to admit this one as the member that it is; true when it is what it is to be.
@@ -255,7 +259,8 @@ impl Directory {
         match client(channel).join(request).await {
             Ok(reply) => reply.into_inner().admitted,
             Err(status) => {
-                if status.code() != Code::Unavailable {
+                let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+                if status.code() != Code::Unavailable && complaints.is_due(status.message()) {
                     tracing::error!(%to, "may not join: {}", status.message());
                 }
                 // Not reached: others are asked as well, and it again.
@@ -265,7 +270,7 @@ impl Directory {
     }
 }
 
-fn state_report(hello: v1::Hello, report: Report) -> v1::StateReport {
+fn report_to_wire(hello: v1::Hello, report: Report) -> v1::StateReport {
     v1::StateReport {
         hello: Some(hello),
         last: report.last,
@@ -277,7 +282,7 @@ fn state_report(hello: v1::Hello, report: Report) -> v1::StateReport {
     }
 }
 
-fn report_of(report: v1::StateReport) -> Report {
+fn report_from_wire(report: v1::StateReport) -> Report {
     let digest = report.echo_digest;
     Report {
         last: report.last,

@@ -49,6 +49,8 @@ pub struct Roster {
     /// What the group has agreed on.
     pub members: watch::Receiver<Arc<Members>>,
     known: Mutex<Acquaintances>,
+    /// Whoever makes `known` durable holds it meanwhile, and others still read.
+    writing: Mutex<()>,
     /// Who has known this node with another data folder.
     doubts: Mutex<BTreeSet<NodeId>>,
     /// Where `known` is durable; `None` for a node that never starts again.
@@ -92,6 +94,7 @@ impl Roster {
             told,
             members,
             known,
+            writing: Mutex::default(),
             doubts: Mutex::default(),
             file,
         })
@@ -181,16 +184,27 @@ impl Roster {
     }
 
     fn meet(&self, member: RaftId, store: StoreId, members: &Members) -> anyhow::Result<Meeting> {
-        let mut known = self.known();
-        let mut next = known.clone();
+        let met = self.known().clone().meet(member, store, members);
+        if met != Meeting::New {
+            return Ok(met);
+        }
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two may have met at the same time.
+        let mut next = self.known().clone();
         let meeting = next.meet(member, store, members);
         if meeting == Meeting::New {
             if let Some(file) = &self.file {
                 write(file, &next)?;
             }
-            *known = next;
+            *self.known() = next;
         }
         Ok(meeting)
+    }
+
+    /// Whether a check of this would have to be remembered, which takes the disk.
+    pub fn would_remember(&self, hello: &Hello) -> bool {
+        let Ok((member, store)) = self.check_cluster(hello) else { return false };
+        self.known().clone().meet(member, store, &self.members()) == Meeting::New
     }
 
     /// A node knows this one with another data folder. True when a majority of the others does:

@@ -1,7 +1,7 @@
 //! What clients see: the plugin's own service under its own path, reflection, health;
 //! and the service of operators.
 //!
-//! Only this folder and [`peers`](crate::peers) know gRPC.
+//! Only this folder, [`peers`](crate::peers) and the commands that call a node know gRPC.
 
 pub mod admin;
 pub mod backup;

@@ -185,7 +185,7 @@ impl Submitter {
     }
 
     async fn try_here(&self, command: Command, deadline: Instant) -> Try {
-        if self.integrity.is_quarantined() {
+        if !self.integrity.may_serve() {
             // It is about to hand leadership over.
             return Try::Again(Undecided::NoLeader);
         }

@@ -2,8 +2,8 @@
 //! so others elect a leader; but it cannot hear of that, and believes to lead. This says so in its
 //! place: nobody is left to wait for it, and calls go to other nodes until the disk is back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quorate_core::replica::Status;
@@ -26,6 +26,11 @@ impl Pulse {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    /// The same, for who watches it: gone with consensus.
+    pub fn watched(&self) -> Watched {
+        Watched(Arc::downgrade(&self.0))
+    }
+
     /// For how long the round under way has lasted by `now`.
     fn lasts(&self, now: Duration) -> Duration {
         match self.0.load(Ordering::Relaxed) {
@@ -35,14 +40,24 @@ impl Pulse {
     }
 }
 
+/// A pulse that somebody else keeps.
+#[derive(Debug)]
+pub struct Watched(Weak<AtomicU64>);
+
+impl Watched {
+    fn get(&self) -> Option<Pulse> {
+        self.0.upgrade().map(Pulse)
+    }
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Looks at the pulse again and again. Rounds that last for `patience` or longer are too long: by
-/// then, others elect.
+/// Looks at the pulse again and again, until consensus ends. Rounds that last for `patience` or
+/// longer are too long: by then, others elect.
 pub async fn watch(
-    pulse: Pulse,
+    watched: Watched,
     patience: Duration,
     status: watch::Sender<Status>,
     stalled: watch::Sender<bool>,
@@ -50,6 +65,7 @@ pub async fn watch(
     let mut looks = tokio::time::interval(patience / 10);
     loop {
         looks.tick().await;
+        let Some(pulse) = watched.get() else { return };
         let is_stalled = pulse.lasts(clock::now()) >= patience;
         let changed =
             stalled.send_if_modified(|was| std::mem::replace(was, is_stalled) != is_stalled);
@@ -82,6 +98,17 @@ pub async fn stalls(mut stalled: watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_watch_ends_with_consensus_and_lets_go_of_the_status() {
+        let (status, seen) = watch::channel(Status::default());
+        let pulse = Pulse::default();
+        let watching =
+            watch(pulse.watched(), Duration::from_millis(10), status, watch::Sender::default());
+        drop(pulse);
+        watching.await;
+        assert!(seen.has_changed().is_err(), "nobody can say anything of it any more");
+    }
 
     #[test]
     fn only_a_round_under_way_lasts() {

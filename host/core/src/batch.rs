@@ -82,11 +82,11 @@ const WITH_SESSIONS: u8 = 1;
 const HEADER_BYTES: usize = 1 + 1 + 4 + 8;
 const COMMAND_HEADER_BYTES: usize = 4 + 4;
 /// The most that a command's session takes.
-const SESSION_BYTES_MAX: usize = 1 + 4 * 8;
+const SESSION_USE_BYTES_MAX: usize = 1 + 4 * 8;
 const CRC_BYTES: usize = 4;
 
 const _: () = assert!(
-    HEADER_BYTES + COMMAND_HEADER_BYTES + SESSION_BYTES_MAX + CRC_BYTES
+    HEADER_BYTES + COMMAND_HEADER_BYTES + SESSION_USE_BYTES_MAX + CRC_BYTES
         <= limits::COMMAND_OVERHEAD_BYTES_MAX
 );
 
@@ -98,7 +98,7 @@ pub fn encode<'a>(
     let count = commands.len();
     let payload_bytes: usize = commands.clone().map(|command| command.payload.len()).sum();
     let has_sessions = commands.clone().any(|command| command.session.is_some());
-    let session_bytes = if has_sessions { count * SESSION_BYTES_MAX } else { 0 };
+    let session_bytes = if has_sessions { count * SESSION_USE_BYTES_MAX } else { 0 };
     let mut out = BytesMut::with_capacity(
         HEADER_BYTES + count * COMMAND_HEADER_BYTES + session_bytes + payload_bytes + CRC_BYTES,
     );
@@ -287,7 +287,7 @@ mod tests {
         round_trip(vec![command(1, b"none"), with_session(call()), with_session(call())]);
         let plain = encode(1, [command(3, b"payload")].iter());
         let session = encode(1, [with_session(call())].iter());
-        assert_eq!(session.len() - plain.len(), SESSION_BYTES_MAX, "and nothing without one");
+        assert_eq!(session.len() - plain.len(), SESSION_USE_BYTES_MAX, "and nothing without one");
     }
 
     #[test]

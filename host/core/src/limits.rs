@@ -49,11 +49,13 @@ pub const PARKED_BYTES_MAX: usize = 64 * MIB;
 pub const PARKED_BYTES_HARD_MAX: usize = PARKED_BYTES_MAX + 2 * UNCOMMITTED_BYTES_MAX;
 /// Recent entries that a durable log also keeps in memory.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * MIB;
-/// Entries of a log before it is cut. A quarter of them stays, for followers that are slow: whoever
-/// is further behind needs a snapshot.
+/// Entries of a log before it is cut. A part of them stays, for followers that are slow: whoever is
+/// further behind needs a snapshot.
 pub const LOG_ENTRIES_MAX: u64 = 65_536;
 /// The same in bytes.
 pub const LOG_BYTES_MAX: u64 = 256 * MIB as u64;
+/// What stays of a log that is cut is its bounds divided by this.
+pub const LOG_TAIL_PART: u64 = 4;
 /// How many times as long a log may get while a member that is alive needs its entries, such as one
 /// that is being sent a snapshot.
 pub const LOG_HELD_FACTOR: u64 = 4;
@@ -176,7 +178,7 @@ const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMAND_WRITE_BYTES_MAX
 /// A value must fit a reply and a request.
 const _: () = assert!(VALUE_BYTES_MAX < REPLY_BYTES_MAX && VALUE_BYTES_MAX < REQUEST_BYTES_MAX);
 /// What is kept for slow followers must be more than what is on its way to them.
-const _: () = assert!(LOG_BYTES_MAX / 4 >= UNCOMMITTED_BYTES_MAX as u64);
+const _: () = assert!(LOG_BYTES_MAX / LOG_TAIL_PART >= UNCOMMITTED_BYTES_MAX as u64);
 /// What is told must be known.
 const _: () = assert!(REPORT_DIGESTS_MAX <= DIGESTS_KEPT_MAX);
 /// A wrong state is in quarantine within ten ticks, which are a second: a report has to come,

@@ -13,7 +13,7 @@ use crate::id::{GroupId, LogId};
 use crate::integrity::digest;
 use crate::outcome::{Fatal, Outcome};
 use crate::run::{Place, Run};
-use crate::session::table::{Admission, SessionLimits, Table};
+use crate::session::table::{Decisions, Fate, SessionLimits, Table};
 use crate::state::{Changes, Meta, StateStore};
 
 /// A plugin's code, however it is run.
@@ -93,13 +93,13 @@ impl<P: Program> Machine<P> {
         assert_eq!(id.index, self.meta.applied.index + 1, "an entry is skipped or applied twice");
         assert!(id.term >= self.meta.applied.term, "terms fall along the log");
         let mut meta = Meta { applied: id, ..self.meta.clone() };
-        let (decided, changes) = match payload {
-            Payload::Empty => (Vec::new(), Changes::default()),
+        let (decisions, changes) = match payload {
+            Payload::Empty => Default::default(),
             Payload::Members(conf) => {
                 if !canary::is_planted(Canary::MembersForgotten) {
                     meta.conf = conf;
                 }
-                (Vec::new(), Changes::default())
+                Default::default()
             }
             Payload::Commands(entry) => {
                 let batch = batch::decode(&entry)
@@ -112,36 +112,31 @@ impl<P: Program> Machine<P> {
             }
         };
         if canary::is_planted(Canary::AppliedApart) {
-            self.state.commit(changes.clone(), self.meta.clone())?;
+            self.state.commit(&changes, self.meta.clone())?;
         }
-        meta.digest = digest::chain(&meta, &decided, &changes);
-        self.changes.clone_from(&changes);
-        self.state.commit(changes, meta.clone())?;
-        self.meta = meta;
-        Ok(decided)
+        meta.digest = digest::chain(&meta, &decisions, &changes);
+        self.state.commit(&changes, meta.clone())?;
+        (self.changes, self.meta) = (changes, meta);
+        Ok(decisions.decided)
     }
 
     /// What the commands of an entry decide, and what they change.
-    fn run(
-        &mut self,
-        place: Place,
-        commands: Vec<Command>,
-    ) -> Result<(Vec<(LogId, Outcome)>, Changes), Fatal> {
+    fn run(&mut self, place: Place, commands: Vec<Command>) -> Result<(Decisions, Changes), Fatal> {
         let view = self.state.snapshot();
         let mut entry = self.sessions.begin(Arc::clone(&view), place.id);
-        let mut admissions = Vec::with_capacity(commands.len());
+        let mut fates = Vec::with_capacity(commands.len());
         let mut calls = Vec::with_capacity(commands.len());
         for (position, command) in commands.into_iter().enumerate() {
-            let admission = entry.admit(position, &command)?;
-            if matches!(admission, Admission::Run(_)) {
+            let fate = entry.admit(position, &command)?;
+            if matches!(fate, Fate::Run(_)) {
                 calls.push((position, command));
             }
-            admissions.push(admission);
+            fates.push(fate);
         }
         let run = Run::commands(view, place, calls);
         let (outcomes, plugin) = self.program.run(run)?.into_parts();
-        let (decided, sessions) = entry.finish(admissions, outcomes);
-        Ok((decided, Changes { plugin, sessions }))
+        let (decisions, sessions) = entry.finish(fates, outcomes);
+        Ok((decisions, Changes { plugin, sessions }))
     }
 
     /// Gets ready for the next entry. Called when nobody waits.

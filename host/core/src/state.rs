@@ -89,7 +89,7 @@ pub trait StateStore: Send + Sync + 'static {
     /// Applies the writes of one entry, to all spaces, and its meta, at once or not at all. Not
     /// durable on return: after a crash the state is that of this or an earlier commit, and the log
     /// has the rest.
-    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal>;
+    fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal>;
 
     /// Makes all commits so far durable.
     fn flush(&self) -> Result<(), Fatal>;
@@ -181,11 +181,11 @@ impl StateStore for MemoryState {
         self.root()
     }
 
-    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
+    fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal> {
         let root = self.root();
         let view = Arc::new(MemoryView {
-            plugin: with(&root.plugin, changes.plugin),
-            sessions: with(&root.sessions, changes.sessions),
+            plugin: with(&root.plugin, &changes.plugin),
+            sessions: with(&root.sessions, &changes.sessions),
             meta,
         });
         *self.root.write().expect("no holder of this lock panics") = view;
@@ -198,13 +198,13 @@ impl StateStore for MemoryState {
 }
 
 /// The pairs after the writes.
-fn with(pairs: &OrdMap<Bytes, Bytes>, writes: Writes) -> OrdMap<Bytes, Bytes> {
+fn with(pairs: &OrdMap<Bytes, Bytes>, writes: &Writes) -> OrdMap<Bytes, Bytes> {
     let mut pairs = pairs.clone();
     for (key, value) in writes {
         match value {
-            Some(value) => pairs.insert(key, value),
+            Some(value) => pairs.insert(key.clone(), value.clone()),
             None if canary::is_planted(Canary::DeletionsLost) => None,
-            None => pairs.remove(&key),
+            None => pairs.remove(key),
         };
     }
     pairs

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Failure, States};
 use crate::consensus::{Reader, Request};
+use crate::disk::Room;
 use crate::operator::Operator;
 use crate::peers::PeerService;
 use crate::queue;
@@ -37,6 +38,7 @@ pub(super) struct Ends {
     pub(super) lease: watch::Receiver<Lease>,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) expelled: std_mpsc::Sender<Failure>,
+    pub(super) room: Room,
 }
 
 /// All services of a node.
@@ -69,8 +71,8 @@ impl Ends {
         let backups = Backups::new(Arc::clone(&roster.identity), queries.clone());
         let reporter = Reporter { roster, client_address, progress };
         let (submits, operates, reports) = (submitter.clone(), operator.clone(), reporter.clone());
-        let peers =
-            PeerService::new(self.inbox, submits, operates, reports, (self.expelled, state));
+        let ends = (self.expelled, state, self.room);
+        let peers = PeerService::new(self.inbox, submits, operates, reports, ends);
         let admin = AdminService { reporter, operator, backups };
         Services { plugin: PluginService::new(&module, submitter, queries), admin, peers }
     }

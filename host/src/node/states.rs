@@ -134,14 +134,18 @@ impl States {
         Ok(())
     }
 
-    /// A state that was begun is of no use, finished or not.
+    /// A state that was begun is of no use, finished or not. What it takes up is there until the
+    /// next [`sweep`](Self::sweep).
     pub fn discard(&self, number: u64) {
         let mut numbered = self.numbered();
-        numbered.staged.remove(&number);
+        let staged = numbered.staged.remove(&number);
         self.retire(&mut numbered, number);
+        drop(numbered);
+        drop(staged);
     }
 
-    /// A staged state takes the place of the one in use.
+    /// A staged state takes the place of the one in use, which is there until the next
+    /// [`sweep`](Self::sweep).
     pub fn install(&self, number: u64) -> Result<(), Fatal> {
         let mut numbered = self.numbered();
         let missing = || Fatal::msg(format!("the state of number {number} was never staged"));
@@ -156,8 +160,15 @@ impl States {
         if let Some(folder) = &self.folder {
             numbered.retired.push(folder_of(folder, number));
         }
+    }
+
+    /// Removes the states that are of no use any more. It may take a while: consensus and apply,
+    /// which retire them, do not wait for it.
+    pub fn sweep(&self) {
+        let mut retired = std::mem::take(&mut self.numbered().retired);
         // One that is still being read from is open; its turn comes later, or with a start.
-        numbered.retired.retain(|folder| !RocksState::remove(folder));
+        retired.retain(|folder| !RocksState::remove(folder));
+        self.numbered().retired.extend(retired);
     }
 }
 
@@ -172,15 +183,12 @@ impl StateStore for States {
         self.current().snapshot()
     }
 
-    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
+    fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal> {
         self.current().commit(changes, meta)
     }
 
     fn flush(&self) -> Result<(), Fatal> {
-        self.current().flush()?;
-        let mut numbered = self.numbered();
-        numbered.retired.retain(|folder| !RocksState::remove(folder));
-        Ok(())
+        self.current().flush()
     }
 }
 
@@ -227,6 +235,8 @@ mod tests {
         assert_eq!(states.snapshot().meta().applied.index, 0, "nothing has changed yet");
         states.install(first).unwrap();
         assert_eq!(states.snapshot().meta(), &conformance::meta(5));
+        assert!(folder.path().join("state").exists(), "who installs does not wait for that");
+        states.sweep();
         assert!(!folder.path().join("state").exists(), "the old one is gone");
         drop(states);
         // As if the log had been written, and the process had ended before apply came to it.
@@ -245,10 +255,11 @@ mod tests {
         let states = States::open(folder.path(), Base::default()).unwrap();
         let view = states.snapshot();
         states.install(staged(&states, 5)).unwrap();
+        states.sweep();
         assert_eq!(view.meta().applied.index, 0);
         assert!(folder.path().join("state").exists());
         drop(view);
-        states.flush().unwrap();
+        states.sweep();
         assert!(!folder.path().join("state").exists());
     }
 }

@@ -1,6 +1,7 @@
 //! The tasks and threads of a node, and how they begin and end.
 
 use std::net::TcpListener;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Failure;
 use super::States;
 use crate::consensus::Outputs;
-use crate::disk;
+use crate::disk::{self, Room};
 use crate::integrity::{Exchange, Integrity, Reached};
 use crate::peers::{self, Directory, PeerService};
 use crate::roster::Roster;
@@ -26,6 +27,8 @@ use crate::watchdog;
 
 /// Between two requests of a node that wants to be admitted.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
+/// Between two looks for states that nobody reads from any more.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node that was removed helps the others to learn of it.
 const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -48,23 +51,29 @@ pub(super) fn stage(
 
 /// Watches consensus. A round that lasts for an election time-out is too long.
 pub(super) fn watch<S>(outputs: &Outputs<S>, tick: Duration, stalled: watch::Sender<bool>) {
-    let (pulse, status) = (outputs.pulse.clone(), outputs.status.clone());
+    let (pulse, status) = (outputs.pulse.watched(), outputs.status.clone());
     tokio::spawn(watchdog::watch(pulse, tick * limits::ELECTION_TICKS, status, stalled));
 }
 
-/// Makes the state durable whenever consensus asks for it, while apply goes on.
+/// Makes the state durable whenever consensus asks for it, while apply goes on; and removes the
+/// states that snapshots have replaced.
 pub(super) fn flush(
     states: &States,
     asked: &std_mpsc::Receiver<()>,
     durable: &watch::Sender<u64>,
 ) -> Result<(), Fatal> {
-    while let Ok(()) = asked.recv() {
-        // What is applied by now is what will be durable, at the least.
-        let index = states.snapshot().meta().applied.index;
-        states.flush()?;
-        durable.send_replace(index);
+    loop {
+        match asked.recv_timeout(SWEEP_PAUSE) {
+            Ok(()) => {
+                // What is applied by now is what will be durable, at the least.
+                let index = states.snapshot().meta().applied.index;
+                states.flush()?;
+                durable.send_replace(index);
+            }
+            Err(RecvTimeoutError::Timeout) => states.sweep(),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// The server of clients; stops when `is_serving` closes.
@@ -84,7 +93,7 @@ pub(super) fn spawn_peers(
     is_serving: watch::Receiver<()>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        // Links live as long as the server; they end when raft drops their queues.
+        // They end when consensus does, which then has no members to tell; or, late, with this.
         let _links = links;
         if let Err(error) = peers::serve(listener, service, closed(is_serving)).await {
             tracing::error!("serving peers: {error}");
@@ -103,15 +112,9 @@ pub(super) fn spawn_exchange(
     tokio::spawn(exchange.run(closed(is_serving)));
 }
 
-/// The look at the disk, if there is one; ends when `is_serving` closes.
-pub(super) fn spawn_look(
-    integrity: &Arc<Integrity>,
-    reserve: Option<u64>,
-    is_serving: watch::Receiver<()>,
-) {
-    if let Some(folder) = integrity.folder() {
-        tokio::spawn(disk::look((folder, reserve), Arc::clone(integrity), closed(is_serving)));
-    }
+/// The look at the disk; ends when `is_serving` closes.
+pub(super) fn spawn_look(integrity: &Arc<Integrity>, room: Room, is_serving: watch::Receiver<()>) {
+    tokio::spawn(disk::look(room, Arc::clone(integrity), closed(is_serving)));
 }
 
 /// Bound sockets for the runtime that this is called in.

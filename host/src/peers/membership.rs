@@ -31,7 +31,7 @@ impl Directory {
         let unknown = || Problem::new(Kind::NoLeader, "the leader's address is not known yet");
         let channel = self.channel(to).ok_or_else(unknown)?;
         let hello = Some(self.roster.hello(to));
-        let change = Some(change_to_proto(change));
+        let change = Some(change_to_wire(change));
         let request = v1::ChangeRequest { hello, change, is_forced };
         let reply = client(channel).change(request).await.map_err(|status| problem(&status))?;
         let members = Members::decode(&reply.into_inner().members);
@@ -92,7 +92,7 @@ fn problem(status: &tonic::Status) -> Problem {
     Problem { kind, message: said(status), behind: details.behind, leader }
 }
 
-fn change_to_proto(change: &Change) -> v1::change_request::Change {
+fn change_to_wire(change: &Change) -> v1::change_request::Change {
     use v1::change_request::Change as Proto;
     let id = |node: &NodeId| u64::from(node.get());
     match change {
@@ -116,8 +116,8 @@ fn change_to_proto(change: &Change) -> v1::change_request::Change {
     }
 }
 
-/// What `change_to_proto` made, or an operator.
-pub fn change_of_proto(change: v1::change_request::Change) -> Result<Change, Problem> {
+/// What `change_to_wire` made, or an operator.
+pub fn change_from_wire(change: v1::change_request::Change) -> Result<Change, Problem> {
     use v1::change_request::Change as Proto;
     let node = |id: u64| {
         let node = u32::try_from(id).ok().and_then(NodeId::new);

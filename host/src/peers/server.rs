@@ -22,6 +22,7 @@ use super::complaints::Complaints;
 use super::sessions;
 use super::snapshots::Receiver;
 use crate::consensus;
+use crate::disk::Room;
 use crate::node::{Failure, States};
 use crate::operator::Operator;
 use crate::queue::{self, Lost};
@@ -67,11 +68,11 @@ impl PeerService {
         submitter: Submitter,
         operator: Operator,
         reporter: Reporter,
-        ends: (std_mpsc::Sender<Failure>, Arc<States>),
+        ends: (std_mpsc::Sender<Failure>, Arc<States>, Room),
     ) -> Self {
-        let (expelled, states) = ends;
+        let (expelled, states, room) = ends;
         let (identity, requests) = (&reporter.roster.identity, operator.requests.clone());
-        let snapshots = Receiver::new(Arc::clone(identity), states, requests);
+        let snapshots = Receiver::new(Arc::clone(identity), (states, room), requests);
         let complaints = Mutex::default();
         Self { inbox, submitter, operator, reporter, expelled, snapshots, complaints }
     }
@@ -80,9 +81,17 @@ impl PeerService {
         &self.reporter.roster
     }
 
-    fn check(&self, hello: Option<&v1::Hello>) -> Result<RaftId, Status> {
-        let hello = hello.ok_or_else(|| Status::invalid_argument("a peer must say hello first"))?;
-        self.roster().check(hello).map_err(|stranger| self.refuse(stranger))
+    async fn check(&self, hello: Option<&v1::Hello>) -> Result<RaftId, Status> {
+        let hello = hello.ok_or_else(no_hello)?;
+        let checked = if self.roster().would_remember(hello) {
+            // That takes the disk, which may take its time.
+            let (roster, hello) = (Arc::clone(&self.reporter.roster), hello.clone());
+            let checked = tokio::task::spawn_blocking(move || roster.check(&hello)).await;
+            checked.map_err(|error| Status::internal(error.to_string()))?
+        } else {
+            self.roster().check(hello)
+        };
+        checked.map_err(|stranger| self.refuse(stranger))
     }
 
     fn refuse(&self, stranger: Stranger) -> Status {
@@ -137,7 +146,7 @@ impl Peer for PeerService {
         let Some(Part::Begin(begin)) = first else {
             return Err(Status::invalid_argument("a snapshot begins by saying which it is"));
         };
-        self.check(begin.hello.as_ref())?;
+        self.check(begin.hello.as_ref()).await?;
         let (answers, stream) = mpsc::channel(2);
         let receiver = self.snapshots.clone();
         tokio::spawn(async move {
@@ -155,16 +164,16 @@ impl Peer for PeerService {
         let mut frames = request.into_inner();
         let hello = match self.next(&mut frames).await?.and_then(|frame| frame.frame) {
             Some(Frame::Hello(hello)) => hello,
-            Some(Frame::Raft(_)) | None => return Err(self.check(None).err().unwrap_or_else(lost)),
+            Some(Frame::Raft(_)) | None => return Err(no_hello()),
         };
-        self.check(Some(&hello))?;
+        self.check(Some(&hello)).await?;
         let mut members = self.roster().members.clone();
         loop {
             let frame = tokio::select! {
                 frame = self.next(&mut frames) => frame?,
                 // Who was removed is told so, and not listened to any more.
                 Ok(()) = members.changed() => {
-                    self.check(Some(&hello))?;
+                    self.check(Some(&hello)).await?;
                     continue;
                 }
             };
@@ -186,7 +195,7 @@ impl Peer for PeerService {
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitReply>, Status> {
         let request = request.into_inner();
-        self.check(request.hello.as_ref())?;
+        self.check(request.hello.as_ref()).await?;
         if request.payload.len() > limits::REQUEST_BYTES_MAX {
             return Err(Status::failed_precondition("a request over the limit"));
         }
@@ -197,7 +206,7 @@ impl Peer for PeerService {
             let result = Some(reply_of(Err(Undecided::Busy)));
             return Ok(Response::new(v1::SubmitReply { result }));
         };
-        let session = request.session.map(sessions::of_wire);
+        let session = request.session.map(sessions::from_wire);
         let command = Command { method: request.method, payload: request.payload, session };
         let hops_left = request.hops_left.min(limits::FORWARD_HOPS_MAX);
         let result = self.submitter.submit(command, hops_left).await;
@@ -209,9 +218,9 @@ impl Peer for PeerService {
         request: Request<v1::StateReport>,
     ) -> Result<Response<v1::StateReport>, Status> {
         let request = request.into_inner();
-        let from = self.check(request.hello.as_ref())?.node();
-        let answer = self.submitter.integrity.exchange(from, &super::report_of(request));
-        Ok(Response::new(super::state_report(self.roster().hello(from), answer)))
+        let from = self.check(request.hello.as_ref()).await?.node();
+        let answer = self.submitter.integrity.exchange(from, &super::report_from_wire(request));
+        Ok(Response::new(super::report_to_wire(self.roster().hello(from), answer)))
     }
 
     async fn join(
@@ -219,7 +228,7 @@ impl Peer for PeerService {
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinReply>, Status> {
         let request = request.into_inner();
-        let caller = self.check(request.hello.as_ref())?;
+        let caller = self.check(request.hello.as_ref()).await?;
         let member = RaftId::from_u64(request.raft_id);
         let member = member.filter(|member| *member == caller && member.incarnation() > 0);
         let may_not = || Status::failed_precondition("that member may not join");
@@ -260,9 +269,9 @@ impl Peer for PeerService {
         request: Request<v1::ChangeRequest>,
     ) -> Result<Response<v1::ChangeReply>, Status> {
         let request = request.into_inner();
-        self.check(request.hello.as_ref())?;
+        self.check(request.hello.as_ref()).await?;
         let change = request.change.ok_or_else(|| Status::invalid_argument("no change"))?;
-        let change = super::change_of_proto(change).map_err(of_problem)?;
+        let change = super::change_from_wire(change).map_err(of_problem)?;
         let changed = self.operator.change_here(&change, request.is_forced).await;
         let members = changed.map_err(of_problem)?.encode();
         Ok(Response::new(v1::ChangeReply { members }))
@@ -272,14 +281,13 @@ impl Peer for PeerService {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportReply>, Status> {
-        self.check(request.into_inner().hello.as_ref())?;
+        self.check(request.into_inner().hello.as_ref()).await?;
         Ok(Response::new(v1::ReportReply { status: Some(self.reporter.own()) }))
     }
 }
 
-/// A stream that ended before it began.
-fn lost() -> Status {
-    Status::unavailable("the stream ended")
+fn no_hello() -> Status {
+    Status::invalid_argument("a peer must say hello first")
 }
 
 fn reply_of(result: Result<Decided, Undecided>) -> v1::submit_reply::Result {

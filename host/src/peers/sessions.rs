@@ -14,7 +14,7 @@ pub(super) fn to_wire(session: SessionUse) -> Session {
 }
 
 /// From another node.
-pub(super) fn of_wire(session: Session) -> SessionUse {
+pub(super) fn from_wire(session: Session) -> SessionUse {
     match session {
         Session::Open(v1::OpenSession { nonce }) => SessionUse::Open { nonce },
         Session::Call(v1::SessionCall { number, nonce, seq, floor }) => {
@@ -32,7 +32,7 @@ mod tests {
         let id = SessionId { number: 3, nonce: u64::MAX };
         let call = SessionUse::Call(SessionCall { id, seq: 9, floor: 4 });
         for session in [SessionUse::Open { nonce: 7 }, call] {
-            assert_eq!(of_wire(to_wire(session)), session);
+            assert_eq!(from_wire(to_wire(session)), session);
         }
     }
 }

@@ -85,7 +85,7 @@ impl StateStore for RocksState {
         Arc::<View>::clone(&view)
     }
 
-    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
+    fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal> {
         let mut batch = WriteBatch::default();
         for space in Space::ALL {
             for (key, value) in changes.space(space) {

@@ -17,7 +17,7 @@ use super::status;
 use super::stream::ReceiverStream;
 use crate::consensus::leader_of;
 use crate::operator::Operator;
-use crate::peers::change_of_proto;
+use crate::peers::change_from_wire;
 use crate::report::Reporter;
 
 /// Answers operators.
@@ -63,7 +63,7 @@ impl AdminService {
         change: Proto,
         is_forced: bool,
     ) -> Result<Response<v1::MemberReply>, Status> {
-        let change: Change = change_of_proto(change).map_err(status::of_problem)?;
+        let change: Change = change_from_wire(change).map_err(status::of_problem)?;
         tracing::info!(?change, is_forced, "an operator asks for a change");
         let members = self.operator.change(change, is_forced).await.map_err(status::of_problem)?;
         let ids = |members: &[RaftId]| {

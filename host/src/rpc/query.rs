@@ -113,7 +113,7 @@ impl Queries {
     }
 
     fn check_sound(&self) -> Result<(), Status> {
-        if !self.integrity.is_quarantined() {
+        if self.integrity.may_serve() {
             return Ok(());
         }
         Err(Status::unavailable(

@@ -123,7 +123,7 @@ impl Bench {
         );
         let (outcomes, writes) = self.program.run(run).expect("no fault of this node").into_parts();
         let meta = Meta { applied: id, ..Meta::default() };
-        self.state.commit(writes.clone().into(), meta).unwrap();
+        self.state.commit(&writes.clone().into(), meta).unwrap();
         assert_eq!(outcomes.len(), commands.len(), "each command has its outcome");
         (outcomes, writes)
     }

@@ -72,7 +72,7 @@ impl Snapshot {
         let state = MemoryState::new();
         let applied = LogId { term: 1, index: self.index };
         let meta = Meta { applied, time_ms: self.time_ms, ..Meta::default() };
-        state.commit(self.changes(), meta)?;
+        state.commit(&self.changes(), meta)?;
         Ok(state)
     }
 }

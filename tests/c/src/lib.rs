@@ -79,7 +79,7 @@ impl Bench {
         let run = Run::commands(self.state.snapshot(), place, commands.enumerate().collect());
         let (outcomes, writes) = self.program.run(run).expect("no fault of this node").into_parts();
         let meta = Meta { applied: id, time_ms: TIME_MS, ..Meta::default() };
-        self.state.commit(writes.into(), meta).expect("it is in memory");
+        self.state.commit(&writes.into(), meta).expect("it is in memory");
         outcomes
     }
 

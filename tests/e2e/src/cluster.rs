@@ -80,23 +80,36 @@ impl Cluster {
     /// A cluster on disk whose nodes run, and reach each other by a network that can fail. Must be
     /// called within a runtime.
     pub fn behind_proxies(count: usize) -> Self {
-        let mut cluster = Self::new(count, Log::RocksDb);
-        let addresses: Vec<_> = cluster.nodes.iter().map(|node| node.peers.clone()).collect();
-        cluster.network = Some(Network::new(&addresses));
+        let mut cluster = Self::new(count, Log::RocksDb).proxied();
         cluster.start_all();
         cluster
     }
 
+    /// The same nodes, who will reach each other by a network that can fail. Must be called within
+    /// a runtime.
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        let addresses: Vec<_> = self.nodes.iter().map(|node| node.peers.clone()).collect();
+        self.network = Some(Network::new(&addresses));
+        self
+    }
+
     /// A cluster whose nodes run, each with its data on a disk of so many MiB.
     pub fn on_small_disks(count: usize, mebibytes: u32) -> Self {
-        let mut cluster = Self::new(count, Log::RocksDb);
-        let folders: Vec<_> = cluster.ids().map(|node| cluster.data(node)).collect();
+        let mut cluster = Self::new(count, Log::RocksDb).with_small_disks(mebibytes);
+        cluster.start_all();
+        cluster
+    }
+
+    /// The same nodes, who will have their data on disks of so many MiB.
+    #[must_use]
+    pub fn with_small_disks(mut self, mebibytes: u32) -> Self {
+        let folders: Vec<_> = self.ids().map(|node| self.data(node)).collect();
         for folder in &folders {
             std::fs::create_dir(folder).expect("its parent is there, and new");
         }
-        cluster.disks = Some(Disks::mount(&folders, mebibytes));
-        cluster.start_all();
-        cluster
+        self.disks = Some(Disks::mount(&folders, mebibytes));
+        self
     }
 
     /// A cluster whose nodes run.

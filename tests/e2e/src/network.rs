@@ -69,6 +69,11 @@ impl Network {
         self.set_where(|_, _| true, Fault::both(Flow::Delay(delay)));
     }
 
+    /// One bit is wrong in each stretch of so many bytes, whoever says them.
+    pub fn flip(&self, every: usize) {
+        self.set_where(|_, _| true, Fault::both(Flow::Flip(every)));
+    }
+
     /// All nodes reach each other again.
     pub fn heal(&self) {
         self.set_where(|_, _| true, Fault::NONE);
@@ -83,8 +88,15 @@ impl Network {
             sum.swallowed += done.swallowed;
             sum.held += done.held;
             sum.reset += done.reset;
+            sum.flipped += done.flipped;
+            sum.carried += done.carried;
         }
         sum
+    }
+
+    /// Bytes that have arrived by the proxy from one node to another, in both directions.
+    pub fn carried(&self, from: u64, to: u64) -> u64 {
+        self.proxy(from, to).done().carried
     }
 
     fn set_where(&self, is_meant: impl Fn(u64, u64) -> bool, fault: Fault) {

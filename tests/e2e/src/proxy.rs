@@ -34,6 +34,8 @@ pub enum Flow {
     Hold,
     /// They are gone, and neither end is told.
     Swallow,
+    /// They arrive, and one bit is wrong in each stretch of so many bytes.
+    Flip(usize),
 }
 
 /// What a proxy does to its connections, those that are open and those to come.
@@ -77,6 +79,10 @@ pub struct Done {
     pub held: u64,
     /// Connections that it reset.
     pub reset: u64,
+    /// Bits that it changed.
+    pub flipped: u64,
+    /// Bytes that have arrived.
+    pub carried: u64,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +90,8 @@ struct Counters {
     swallowed: AtomicU64,
     held: AtomicU64,
     reset: AtomicU64,
+    flipped: AtomicU64,
+    carried: AtomicU64,
 }
 
 /// A proxy that leads to one address. Dropping it ends its connections.
@@ -125,8 +133,14 @@ impl Proxy {
     /// What it has done so far.
     pub fn done(&self) -> Done {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counters { swallowed, held, reset } = &*self.counters;
-        Done { swallowed: of(swallowed), held: of(held), reset: of(reset) }
+        let Counters { swallowed, held, reset, flipped, carried } = &*self.counters;
+        Done {
+            swallowed: of(swallowed),
+            held: of(held),
+            reset: of(reset),
+            flipped: of(flipped),
+            carried: of(carried),
+        }
     }
 }
 
@@ -225,7 +239,7 @@ impl Link {
         let mut fresh = 0;
         let mut waiting = BytesMut::new();
         let mut due = Instant::now();
-        let (mut is_open, mut has_lost) = (true, false);
+        let (mut is_open, mut has_lost, mut read_in_all) = (true, false, 0);
         loop {
             // What was just read was perhaps sent because of this fault: it is looked at only now.
             let fault = *self.faults.borrow_and_update();
@@ -234,8 +248,13 @@ impl Link {
             match flow {
                 Flow::Delay(delay) if waiting.is_empty() => due = Instant::now() + delay,
                 Flow::Hold => add(&self.counters.held, fresh),
+                Flow::Flip(every) => {
+                    let flipped = flip(&mut chunk[..fresh], read_in_all, every);
+                    add(&self.counters.flipped, flipped);
+                }
                 Flow::Pass | Flow::Delay(_) | Flow::Swallow => {}
             }
+            read_in_all += fresh;
             waiting.extend_from_slice(&chunk[..mem::take(&mut fresh)]);
             if flow == Flow::Swallow {
                 if !waiting.is_empty() {
@@ -247,7 +266,7 @@ impl Link {
             } else if has_lost || (other != Flow::Swallow && lost.load(Ordering::Relaxed)) {
                 return End::Reset;
             }
-            let arrives = matches!(flow, Flow::Pass | Flow::Delay(_));
+            let arrives = matches!(flow, Flow::Pass | Flow::Delay(_) | Flow::Flip(_));
             // An end that is gone is heard of no sooner than what it said before.
             if arrives && !is_open && waiting.is_empty() {
                 return End::Closed;
@@ -262,7 +281,10 @@ impl Link {
                 }
                 written = write(to, &waiting, due), if arrives && !waiting.is_empty() => {
                     match written {
-                        Some(bytes) => waiting.advance(bytes),
+                        Some(bytes) => {
+                            add(&self.counters.carried, bytes);
+                            waiting.advance(bytes);
+                        }
                         None => return End::Reset,
                     }
                 }
@@ -279,6 +301,19 @@ impl Link {
             }
         }
     }
+}
+
+/// Changes a bit of one byte in each stretch of `every` of a stream, of which these are the bytes
+/// behind the first `before`; another bit each time.
+fn flip(bytes: &mut [u8], before: usize, every: usize) -> usize {
+    let mut flipped = 0;
+    for (at, byte) in (before..).zip(bytes) {
+        if at % every == every / 2 {
+            *byte ^= 1 << (at / every % 8);
+            flipped += 1;
+        }
+    }
+    flipped
 }
 
 /// The next bytes; `None` when there will be no more.

@@ -86,7 +86,7 @@ impl SimState {
     }
 
     /// A state has come as a snapshot; from here on it is durable. Returns its number.
-    pub fn stage(&self, changes: Changes, meta: Meta) -> Result<u64, Fatal> {
+    pub fn stage(&self, changes: &Changes, meta: Meta) -> Result<u64, Fatal> {
         let mut inner = self.lock();
         let last = inner.staged.last_key_value().map_or(inner.number, |(number, _)| *number);
         let number = last.max(inner.number) + 1;
@@ -146,7 +146,7 @@ impl SimState {
 impl Inner {
     fn flush(&mut self, count: usize) -> Result<(), Fatal> {
         for (changes, meta) in self.pending.drain(..count) {
-            self.durable.commit(changes, meta)?;
+            self.durable.commit(&changes, meta)?;
         }
         Ok(())
     }
@@ -154,14 +154,14 @@ impl Inner {
 
 fn begin(genesis: &Changes) -> MemoryState {
     let state = MemoryState::new();
-    state.commit(genesis.clone(), Meta::default()).expect("a state in memory takes all");
+    state.commit(genesis, Meta::default()).expect("a state in memory takes all");
     state
 }
 
 fn copy(state: &MemoryState) -> Result<MemoryState, Fatal> {
     let view = state.snapshot();
     let copy = MemoryState::new();
-    copy.commit(all(&*view)?, view.meta().clone())?;
+    copy.commit(&all(&*view)?, view.meta().clone())?;
     Ok(copy)
 }
 
@@ -208,12 +208,12 @@ impl StateStore for SimState {
         self.lock().live.snapshot()
     }
 
-    fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
+    fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal> {
         let mut inner = self.lock();
-        let digest = digest_of(mix_bytes(0, &meta.encode()), &changes);
+        let digest = digest_of(mix_bytes(0, &meta.encode()), changes);
         inner.last_commit = digest;
-        inner.live.commit(changes.clone(), meta.clone())?;
-        inner.pending.push((changes, meta));
+        inner.live.commit(changes, meta.clone())?;
+        inner.pending.push((changes.clone(), meta));
         if inner.rng.u64(0..FLUSH_EVERY) == 0 {
             let all = inner.pending.len();
             let count = inner.rng.usize(0..=all);
@@ -241,7 +241,7 @@ mod tests {
         fn snapshot(&self) -> Arc<dyn StateView> {
             self.0.snapshot()
         }
-        fn commit(&self, changes: Changes, meta: Meta) -> Result<(), Fatal> {
+        fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal> {
             self.0.commit(changes, meta)
         }
         fn flush(&self) -> Result<(), Fatal> {
@@ -264,7 +264,7 @@ mod tests {
                 let write = (Bytes::from_static(b"k"), Some(value));
                 let plugin: Writes = [write].into_iter().collect();
                 let changes = Changes { sessions: plugin.clone(), plugin };
-                state.commit(changes, conformance::meta(index)).unwrap();
+                state.commit(&changes, conformance::meta(index)).unwrap();
             }
             lost += state.crash().unwrap();
             let view = state.snapshot();

@@ -256,7 +256,7 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
         let state = MemoryState::new();
         let key = |n: u64| Bytes::from(vec![u8::try_from(n).unwrap()]);
         let base = (0..next(8)).map(|_| (key(next(12)), Some(Bytes::from_static(b"base"))));
-        state.commit(base.collect::<Writes>().into(), conformance::meta(1)).unwrap();
+        state.commit(&base.collect::<Writes>().into(), conformance::meta(1)).unwrap();
         let place = Place { group: GroupId(1), id: at(2), time_ms: 0 };
         let command = Command::new(1, Bytes::new());
         let mut run = Run::commands(state.snapshot(), place, vec![(0, command)]);
@@ -283,8 +283,8 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
             })
             .unwrap();
             let merged = MemoryState::new();
-            merged.commit(base_of(&state).into(), conformance::meta(1)).unwrap();
-            merged.commit(run.writes().clone().into(), conformance::meta(2)).unwrap();
+            merged.commit(&base_of(&state).into(), conformance::meta(1)).unwrap();
+            merged.commit(&run.writes().clone().into(), conformance::meta(2)).unwrap();
             let mut expected = conformance::pairs(&*merged.snapshot(), range);
             expected.truncate(usize::try_from(limit).unwrap());
             assert_eq!(seen, expected, "{range:?}");

@@ -6,7 +6,7 @@
 
 use super::{Mark, Outbox, Replica};
 use crate::canary::{self, Canary};
-use crate::limits;
+use crate::limits::{self, LOG_TAIL_PART};
 use crate::log::LogStore;
 use crate::outcome::Fatal;
 
@@ -25,7 +25,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         if count <= entries_max && bytes <= bytes_max {
             return Ok(());
         }
-        let tail = sizes.before_tail(entries_max / CUT_PART, bytes_max / CUT_PART);
+        let tail = sizes.before_tail(entries_max / LOG_TAIL_PART, bytes_max / LOG_TAIL_PART);
         let mut index = tail.min(self.raw.raft.raft_log.applied);
         let is_held = count <= entries_max.saturating_mul(limits::LOG_HELD_FACTOR)
             && bytes <= bytes_max.saturating_mul(limits::LOG_HELD_FACTOR);

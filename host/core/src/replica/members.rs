@@ -105,7 +105,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
             .map_err(|error| damaged(error.into()))?;
         let note = Note::decode(&change.context).map_err(|error| damaged(error.into()))?;
         match note.alone {
-            Some(alone) => self.make_alone(alone)?,
+            Some(alone) => self.leave_the_others(alone)?,
             None if self.raw.apply_conf_change(&change).is_err() => return Ok(Payload::Empty),
             None => {}
         }
@@ -133,7 +133,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     }
 
     /// All others are lost, and the operator has said so: see [`Note::alone`].
-    fn make_alone(&mut self, alone: RaftId) -> Result<(), Fatal> {
+    fn leave_the_others(&mut self, alone: RaftId) -> Result<(), Fatal> {
         let failed = |error: raft::Error| Fatal::new("leaving lost members behind", error.into());
         if self.members().is_joint() {
             self.raw.apply_conf_change(&ConfChangeV2::default()).map_err(failed)?;

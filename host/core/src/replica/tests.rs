@@ -1,11 +1,11 @@
 //! Members of one group in one thread, their messages carried by hand: elections, deposed leaders,
 //! conflicting tails, restarts, reads, and a node that lost its log.
 
+mod alone;
+mod change;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-mod change;
 
 use super::*;
 use crate::batch::Batch;

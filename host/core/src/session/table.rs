@@ -89,13 +89,22 @@ struct Session {
 }
 
 /// What becomes of a command.
-pub(crate) enum Admission {
+pub(crate) enum Fate {
     /// It is executed; a call of a session is kept.
     Run(Option<Numbered>),
     /// It is decided, at that place of the log.
     Decided(LogId, Outcome),
     /// It is the same as that one, earlier in the entry.
     SameAs(usize),
+}
+
+/// What the commands of an entry were told.
+#[derive(Default)]
+pub(crate) struct Decisions {
+    /// Where and how each was decided, in their order.
+    pub(crate) decided: Vec<(LogId, Outcome)>,
+    /// Those that are the same as an earlier one of the entry, which has the same outcome.
+    pub(crate) same: BTreeMap<usize, usize>,
 }
 
 /// A call of a session that is new.
@@ -187,16 +196,16 @@ impl Table {
 
 impl Entry<'_> {
     /// What becomes of the next command of the entry, the one at `position`.
-    pub(crate) fn admit(&mut self, position: usize, command: &Command) -> Result<Admission, Fatal> {
+    pub(crate) fn admit(&mut self, position: usize, command: &Command) -> Result<Fate, Fatal> {
         match command.session {
-            None => Ok(Admission::Run(None)),
+            None => Ok(Fate::Run(None)),
             Some(SessionUse::Open { nonce }) => {
                 let id = self.open(nonce);
-                Ok(Admission::Decided(self.id, Ok(Bytes::from(id.to_string()))))
+                Ok(Fate::Decided(self.id, Ok(Bytes::from(id.to_string()))))
             }
             Some(SessionUse::Call(call)) => {
                 let admitted = self.call(position, call, fingerprint(command))?;
-                let refused = |error| Admission::Decided(self.id, Err(Rejection::Session(error)));
+                let refused = |error| Fate::Decided(self.id, Err(Rejection::Session(error)));
                 Ok(admitted.unwrap_or_else(refused))
             }
         }
@@ -218,14 +227,14 @@ impl Entry<'_> {
         position: usize,
         call: SessionCall,
         fingerprint: u64,
-    ) -> Result<Result<Admission, SessionError>, Fatal> {
+    ) -> Result<Result<Fate, SessionError>, Fatal> {
         let (number, seq) = (call.id.number, call.seq);
         let Some(session) = self.table.sessions.get(&number) else {
             if number == 0 || number > self.table.opened {
                 return Ok(Err(SessionError::NeverOpened));
             }
             if canary::is_planted(Canary::ExpiredExecuted) {
-                return Ok(Ok(Admission::Run(None)));
+                return Ok(Ok(Fate::Run(None)));
             }
             return Ok(Err(SessionError::Expired));
         };
@@ -237,27 +246,27 @@ impl Entry<'_> {
         // The last number of all has none above it that its session could forget it by.
         if seq < floor || seq == u64::MAX {
             if canary::is_planted(Canary::FloorIgnored) {
-                return Ok(Ok(Admission::Run(None)));
+                return Ok(Ok(Fate::Run(None)));
             }
             return Ok(Err(SessionError::Forgotten { floor }));
         }
         self.load_kept(number, seq)?;
         let same = |known: u64| {
             let is_same = known == fingerprint;
-            move |admission| if is_same { Ok(admission) } else { Err(SessionError::Reused) }
+            move |fate| if is_same { Ok(fate) } else { Err(SessionError::Reused) }
         };
         Ok(match self.met.get(&(number, seq)) {
             Some(Met::Kept(told)) => {
-                same(told.fingerprint)(Admission::Decided(told.id, told.outcome.clone()))
+                same(told.fingerprint)(Fate::Decided(told.id, told.outcome.clone()))
             }
             Some(Met::New { position, fingerprint })
                 if !canary::is_planted(Canary::DuplicateInEntryExecuted) =>
             {
-                same(*fingerprint)(Admission::SameAs(*position))
+                same(*fingerprint)(Fate::SameAs(*position))
             }
             Some(Met::New { .. }) | None => {
                 self.met.insert((number, seq), Met::New { position, fingerprint });
-                Ok(Admission::Run(Some(Numbered { number, seq, fingerprint })))
+                Ok(Fate::Run(Some(Numbered { number, seq, fingerprint })))
             }
         })
     }
@@ -316,31 +325,29 @@ impl Entry<'_> {
 
     /// Ends the entry, given what the commands that ran decided. Returns where and how each of its
     /// commands was decided, and what changes of the table.
-    pub(crate) fn finish(
-        mut self,
-        admissions: Vec<Admission>,
-        ran: Vec<Outcome>,
-    ) -> (Vec<(LogId, Outcome)>, Writes) {
+    pub(crate) fn finish(mut self, fates: Vec<Fate>, ran: Vec<Outcome>) -> (Decisions, Writes) {
         let mut ran = ran.into_iter();
-        let mut decided: Vec<(LogId, Outcome)> = Vec::with_capacity(admissions.len());
-        for admission in admissions {
-            decided.push(match admission {
-                Admission::Run(numbered) => {
+        let mut same = BTreeMap::new();
+        let mut decided: Vec<(LogId, Outcome)> = Vec::with_capacity(fates.len());
+        for (position, fate) in fates.into_iter().enumerate() {
+            decided.push(match fate {
+                Fate::Run(numbered) => {
                     let outcome = ran.next().expect("what runs has an outcome");
                     if let Some(numbered) = numbered {
                         self.keep(&numbered, &outcome);
                     }
                     (self.id, outcome)
                 }
-                Admission::Decided(id, outcome) => (id, outcome),
-                Admission::SameAs(position) => {
-                    decided.get(position).expect("it is earlier in the entry").clone()
+                Fate::Decided(id, outcome) => (id, outcome),
+                Fate::SameAs(earlier) => {
+                    same.insert(position, earlier);
+                    decided.get(earlier).expect("it is earlier in the entry").clone()
                 }
             });
         }
         assert!(ran.next().is_none(), "an outcome without a command");
         self.expire();
-        (decided, self.into_writes())
+        (Decisions { decided, same }, self.into_writes())
     }
 
     fn keep(&mut self, call: &Numbered, outcome: &Outcome) {
@@ -413,7 +420,7 @@ impl Entry<'_> {
 }
 
 fn damaged() -> Fatal {
-    Fatal::msg("the table of sessions is damaged: a record does not fit the others")
+    Fatal::damage("the table of sessions is damaged: a record does not fit the others")
 }
 
 #[cfg(test)]

@@ -70,9 +70,9 @@ fn begins_empty(state: &impl StateStore) {
 }
 
 fn commits_pairs_and_meta_together(state: &impl StateStore) {
-    state.commit(writes(&[(b"a", Some(b"1")), (b"b", Some(b""))]), meta(1)).expect("commit");
-    state.commit(writes(&[(b"a", None), (b"c", Some(b"3"))]), meta(2)).expect("commit");
-    state.commit(Changes::default(), meta(3)).expect("commit");
+    state.commit(&writes(&[(b"a", Some(b"1")), (b"b", Some(b""))]), meta(1)).expect("commit");
+    state.commit(&writes(&[(b"a", None), (b"c", Some(b"3"))]), meta(2)).expect("commit");
+    state.commit(&Changes::default(), meta(3)).expect("commit");
     state.flush().expect("flush");
     let view = state.snapshot();
     assert_eq!(view.meta(), &meta(3));
@@ -82,9 +82,9 @@ fn commits_pairs_and_meta_together(state: &impl StateStore) {
 }
 
 fn a_snapshot_does_not_move(state: &impl StateStore) {
-    state.commit(writes(&[(b"a", Some(b"1"))]), meta(1)).expect("commit");
+    state.commit(&writes(&[(b"a", Some(b"1"))]), meta(1)).expect("commit");
     let before = state.snapshot();
-    state.commit(writes(&[(b"a", Some(b"2")), (b"b", Some(b"2"))]), meta(2)).expect("commit");
+    state.commit(&writes(&[(b"a", Some(b"2")), (b"b", Some(b"2"))]), meta(2)).expect("commit");
     assert_eq!(before.meta(), &meta(1));
     assert_eq!(before.get(Space::Plugin, b"a").expect("get").as_deref(), Some(b"1".as_slice()));
     assert_eq!(keys(&*before, b"", None, false), [b"a"]);
@@ -94,7 +94,7 @@ fn a_snapshot_does_not_move(state: &impl StateStore) {
 fn scans_both_ways(state: &impl StateStore) {
     let all = [b"a", b"b", b"c", b"d"];
     let all = all.map(|key| (key.as_slice(), Some(b"v".as_slice())));
-    state.commit(writes(&all), meta(1)).expect("commit");
+    state.commit(&writes(&all), meta(1)).expect("commit");
     let view = state.snapshot();
     assert_eq!(keys(&*view, b"b", Some(b"d"), false), [b"b", b"c"]);
     assert_eq!(keys(&*view, b"b", Some(b"d"), true), [b"c", b"b"]);
@@ -105,7 +105,7 @@ fn scans_both_ways(state: &impl StateStore) {
 }
 
 fn a_scan_stops_when_told(state: &impl StateStore) {
-    state.commit(writes(&[(b"a", Some(b"1")), (b"b", Some(b"2"))]), meta(1)).expect("commit");
+    state.commit(&writes(&[(b"a", Some(b"1")), (b"b", Some(b"2"))]), meta(1)).expect("commit");
     let mut seen = 0;
     state
         .snapshot()
@@ -119,7 +119,7 @@ fn a_scan_stops_when_told(state: &impl StateStore) {
 
 fn keys_are_bytes(state: &impl StateStore) {
     let all: [&'static [u8]; 6] = [b"", b"\0", b"\0\0", b"\x7f", b"\x80", b"\xff\xff"];
-    state.commit(writes(&all.map(|key| (key, Some(key)))), meta(1)).expect("commit");
+    state.commit(&writes(&all.map(|key| (key, Some(key)))), meta(1)).expect("commit");
     let view = state.snapshot();
     assert_eq!(keys(&*view, b"", None, false), all);
     assert_eq!(keys(&*view, b"\xff", None, false), [b"\xff\xff"]);
@@ -130,10 +130,10 @@ fn keys_are_bytes(state: &impl StateStore) {
 fn spaces_are_apart(state: &impl StateStore) {
     let own = |pairs| writes(pairs).plugin;
     let (plugin, sessions) = (own(&[(b"a", Some(b"1"))]), own(&[(b"", Some(b"2"))]));
-    state.commit(Changes { plugin, sessions }, meta(1)).expect("commit");
+    state.commit(&Changes { plugin, sessions }, meta(1)).expect("commit");
     let (plugin, sessions) = (own(&[(b"a", None)]), own(&[(b"a", Some(b"3"))]));
     let before = state.snapshot();
-    state.commit(Changes { plugin, sessions }, meta(2)).expect("commit");
+    state.commit(&Changes { plugin, sessions }, meta(2)).expect("commit");
     for (view, plugin, sessions) in [
         (
             before,
@@ -172,7 +172,7 @@ fn builds_what_it_was_given(mut builder: impl StateBuilder) {
     let sessions = [(b"a".to_vec(), b"3".to_vec())];
     assert_eq!(pairs_of(&*before, Space::Sessions, Range::ALL), sessions);
     // And then it is a state like any other.
-    state.commit(writes(&[(b"b", None)]), meta(10)).expect("commit");
+    state.commit(&writes(&[(b"b", None)]), meta(10)).expect("commit");
     assert_eq!(keys(&*state.snapshot(), b"", None, false), [b""]);
     assert_eq!(before.meta(), &meta(9));
 }

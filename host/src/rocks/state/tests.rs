@@ -52,7 +52,7 @@ fn a_state_that_was_left_half_built_is_none() {
 fn reopening_keeps_pairs_and_meta() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
-    state.commit(writes(&[(b"a", Some(b"1")), (b"", Some(b"2"))]), meta(5)).unwrap();
+    state.commit(&writes(&[(b"a", Some(b"1")), (b"", Some(b"2"))]), meta(5)).unwrap();
     state.flush().unwrap();
     drop(state);
     let view = RocksState::open(dir.path()).unwrap().snapshot();
@@ -65,9 +65,9 @@ fn reopening_keeps_pairs_and_meta() {
 fn a_snapshot_outlives_its_state() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
-    state.commit(writes(&[(b"a", Some(b"1"))]), meta(1)).unwrap();
+    state.commit(&writes(&[(b"a", Some(b"1"))]), meta(1)).unwrap();
     let view = state.snapshot();
-    state.commit(writes(&[(b"a", None)]), meta(2)).unwrap();
+    state.commit(&writes(&[(b"a", None)]), meta(2)).unwrap();
     drop(state);
     assert_eq!(view.get(Space::Plugin, b"a").unwrap().as_deref(), Some(b"1".as_slice()));
     assert!(error(RocksState::open(dir.path())).contains("another process has the folder"));
@@ -79,7 +79,7 @@ fn a_snapshot_outlives_its_state() {
 fn a_flipped_byte_names_its_key() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
-    state.commit(writes(&[(b"a", Some(b"1")), (b"b", Some(b"2"))]), meta(1)).unwrap();
+    state.commit(&writes(&[(b"a", Some(b"1")), (b"b", Some(b"2"))]), meta(1)).unwrap();
     let key = pair_key(Space::Plugin, b"b");
     let mut record = state.db.get(&key).unwrap().unwrap();
     *record.last_mut().unwrap() ^= 1;
@@ -91,7 +91,7 @@ fn a_flipped_byte_names_its_key() {
         Some(b"2".as_slice()),
         "a snapshot is fixed"
     );
-    state.commit(Changes::default(), meta(2)).unwrap();
+    state.commit(&Changes::default(), meta(2)).unwrap();
     let view = state.snapshot();
     assert!(error(view.get(Space::Plugin, b"b")).contains("value of key \"b\" is damaged"));
     for reverse in [false, true] {
@@ -111,7 +111,7 @@ fn a_flipped_byte_names_its_key() {
 fn a_damaged_meta_is_noticed() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
-    state.commit(Changes::default(), meta(1)).unwrap();
+    state.commit(&Changes::default(), meta(1)).unwrap();
     state.db.put(META_KEY, [0; 40]).unwrap();
     drop(state);
     assert!(error(RocksState::open(dir.path())).contains("what is applied is damaged"));
@@ -133,7 +133,7 @@ fn commits_until_killed() {
         let value = Bytes::from(index.to_le_bytes().repeat(100));
         let pair = |key| (Bytes::from(vec![key]), Some(value.clone()));
         let plugin: Writes = (0..CRASH_KEYS).map(pair).collect();
-        state.commit(Changes { sessions: plugin.clone(), plugin }, meta(index)).unwrap();
+        state.commit(&Changes { sessions: plugin.clone(), plugin }, meta(index)).unwrap();
         writeln!(std::io::stdout(), "committed {index}").unwrap();
     }
 }

@@ -208,7 +208,7 @@ fn host_calls_cost_fuel() {
         let value = Bytes::from(vec![0; VALUE as usize]);
         (Bytes::copy_from_slice(&n.to_be_bytes()), Some(value))
     });
-    bench.state.commit(writes.collect::<Writes>().into(), Meta::default()).unwrap();
+    bench.state.commit(&writes.collect::<Writes>().into(), Meta::default()).unwrap();
     bench.one(method::PUT, &[b"\0", &[0; 3_000][..]].concat()).unwrap();
     let all_pairs = PAIRS * (100 + 4 + VALUE) + 100 + 1 + 3_000;
     for (import, args, cost) in [
@@ -236,7 +236,7 @@ fn a_range_deletion_pays_for_each_pair() {
     let mut bench = Bench::new();
     let writes =
         (0..1_000_001_u32).map(|n| (Bytes::copy_from_slice(&n.to_be_bytes()), Some(Bytes::new())));
-    bench.state.commit(writes.collect::<Writes>().into(), Meta::default()).unwrap();
+    bench.state.commit(&writes.collect::<Writes>().into(), Meta::default()).unwrap();
     assert_eq!(bench.call(DELETE_RANGE, &[0, 0, 0, 0]), Err(Rejection::OutOfFuel));
     assert!(bench.state.snapshot().get(Space::Plugin, &[0; 4]).unwrap().is_some(), "it is undone");
 }

@@ -15,6 +15,8 @@ use crate::witness::Witness;
 
 /// Calls that are answered between two faults.
 const CALLS: usize = 200;
+/// Bytes for one bit that is wrong.
+const FLIP_EVERY: usize = 8 * 1024;
 /// How long one question for the leader may take.
 const ASKED_MAX: Duration = Duration::from_millis(500);
 
@@ -157,6 +159,36 @@ async fn nodes_that_reach_each_other_by_one_alone_or_slowly_serve_on() {
     network.heal();
     witness.all_serve(&cluster).await;
     note(format_args!("slowly: {:?}", begun.elapsed()));
+    witness.testify(&cluster).await;
+}
+
+/// A bit in some thousand bytes, on every connection: the checksum of each message finds it, its
+/// connection ends, and what was on it is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn bits_that_flip_between_nodes_end_connections_and_change_nothing() {
+    let _turn = turn().await;
+    let cluster = Cluster::behind_proxies(3);
+    let witness = Witness::start(&cluster);
+    witness.goes_on(CALLS).await;
+    cluster.network().flip(FLIP_EVERY);
+    // However slowly: each of them has to come through.
+    for _ in 0..4 {
+        witness.goes_on(CALLS / 4).await;
+    }
+    wait::eventually("a complaint", wait::LONG, async || {
+        let damaged = ["closed a peer's stream"];
+        let said = |node| damaged.iter().any(|what| !cluster.process(node).logged(what).is_empty());
+        if cluster.ids().any(said) { Ok(()) } else { Err("nobody complains".to_owned()) }
+    })
+    .await;
+    let flipped: u64 = cluster.ids().map(|node| cluster.network().done(node).flipped).sum();
+    note(format_args!("{flipped} bits were flipped"));
+    assert!(flipped > 10, "{flipped}");
+    cluster.network().heal();
+    witness.all_serve(&cluster).await;
+    for node in cluster.ids() {
+        assert!(cluster.process(node).logged("quarantine").is_empty(), "a wrong bit was believed");
+    }
     witness.testify(&cluster).await;
 }
 

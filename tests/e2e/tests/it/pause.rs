@@ -5,17 +5,18 @@ use std::time::Duration;
 use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::kv::unavailable;
 use quorate_e2e::process::Signal;
-use quorate_e2e::turn;
+use quorate_e2e::{note, turn};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+const PAUSED: Duration = Duration::from_secs(10);
 /// Reads that wait at the old leader's door when it goes on.
 const READS: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_was_paused_does_not_answer_from_the_past() {
     let _turn = turn().await;
-    pauses(Cluster::new(3, Log::RocksDb), "linearizable", Duration::ZERO).await;
+    pauses(Cluster::new(3, Log::RocksDb), "linearizable").await;
 }
 
 /// When it goes on, its lease is long over, and nothing but the clock tells it so.
@@ -23,12 +24,13 @@ async fn a_leader_that_was_paused_does_not_answer_from_the_past() {
 async fn a_leader_that_was_paused_does_not_trust_its_lease() {
     let _turn = turn().await;
     let cluster = Cluster::new(3, Log::RocksDb).with(&["--lease-reads"]);
-    pauses(cluster, "lease", Duration::from_secs(10)).await;
+    pauses(cluster, "lease").await;
 }
 
-async fn pauses(mut cluster: Cluster, how: &'static str, paused_min: Duration) {
+/// For as short as it takes another to lead, and for longer than anything that a node waits for.
+async fn pauses(mut cluster: Cluster, how: &'static str) {
     cluster.start_all();
-    for round in 0..2 {
+    for (round, paused_min) in [Duration::ZERO, PAUSED].into_iter().enumerate() {
         let leader = cluster.kv(1).leader().await;
         let other = cluster.kv(cluster.others(leader)[0]);
         let paused = cluster.kv(leader);
@@ -39,9 +41,17 @@ async fn pauses(mut cluster: Cluster, how: &'static str, paused_min: Duration) {
 
         let begun = Instant::now();
         cluster.process(leader).signal(Signal::Stop);
-        let new_leader = other.put_eventually("key", "new").await.place.node;
-        assert_ne!(new_leader, leader);
-        sleep_until(begun + paused_min).await;
+        let mut writes = 0;
+        let new = loop {
+            writes += 1;
+            let new = format!("new {writes}");
+            let new_leader = other.put_eventually("key", &new).await.place.node;
+            assert_ne!(new_leader, leader);
+            if begun.elapsed() >= paused_min {
+                break new;
+            }
+        };
+        note(format_args!("{writes} writes elsewhere within {:?}", begun.elapsed()));
 
         // They are the first that it hears, before any message of the new leader.
         let mut reads = JoinSet::new();
@@ -53,10 +63,10 @@ async fn pauses(mut cluster: Cluster, how: &'static str, paused_min: Duration) {
         cluster.process(leader).signal(Signal::Continue);
         for read in reads.join_all().await {
             match read {
-                Ok(reply) => assert_eq!(reply.message.kv.unwrap().value, "new", "round {round}"),
+                Ok(reply) => assert_eq!(reply.message.kv.unwrap().value, new, "round {round}"),
                 Err(status) => drop(unavailable(&status)),
             }
         }
-        assert_eq!(paused.get_eventually("key").await.unwrap(), "new");
+        assert_eq!(paused.get_eventually("key").await.unwrap(), new);
     }
 }

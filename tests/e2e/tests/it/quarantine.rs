@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quorate::rocks::RocksState;
 use quorate_core::state::{Range, Space, StateStore as _, Writes};
+use quorate_e2e::binary::run;
 use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::process::Signal;
 use quorate_e2e::{note, turn, wait};
@@ -69,6 +70,46 @@ async fn a_replica_that_differs_is_in_quarantine_until_it_has_a_snapshot() {
     witness.testify(&cluster).await;
 }
 
+/// It decides alone for as long as the others need to say otherwise; then another decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_differs_hands_over_and_is_sound_again_by_a_snapshot() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::start(3, Log::RocksDb);
+    let witness = Witness::start(&cluster);
+    witness.goes_on(CALLS).await;
+    let leader = cluster.kv(1).leader().await;
+    let [wrong, other] = cluster.others(leader)[..] else { unreachable!("three nodes") };
+    cluster.kv(leader).put_eventually(KEY, VALUE).await;
+    cluster.kv(wrong).get_eventually(KEY).await;
+    stop(&mut cluster, wrong);
+    flip_a_bit(&cluster.data(wrong).join("state"));
+    cluster.start_node(wrong);
+    let at = cluster.address(other).to_owned();
+    wait::eventually("a transfer", wait::LONG, async || {
+        let moved = run(&["member", "transfer", &wrong.to_string(), "--at", &at]);
+        if moved.code == 0 { Ok(()) } else { Err(moved.err) }
+    })
+    .await;
+    assert_eq!(cluster.kv(other).leader().await, wrong);
+
+    // All that it decides now is about a state that the others do not have.
+    let begun = Instant::now();
+    cluster.kv(wrong).put_eventually(KEY, "another").await;
+    cluster.process(wrong).logs(&["ERROR", "state is in quarantine", "more nodes"]);
+    let took = begun.elapsed();
+    note(format_args!("the leader is in quarantine after {took:?}"));
+    assert!(took < QUARANTINE_MAX + SLACK, "{took:?}");
+    wait::eventually("another leader", wait::LONG, async || {
+        let next = cluster.kv(other).leader().await;
+        if next == wrong { Err(format!("node {wrong} leads")) } else { Ok(()) }
+    })
+    .await;
+    cluster.process(wrong).logs(&["INFO", "a sound state again"]);
+    assert_eq!(cluster.kv(wrong).get_eventually(KEY).await.as_deref(), Some(&b"another"[..]));
+    witness.all_serve(&cluster).await;
+    witness.testify(&cluster).await;
+}
+
 fn stop(cluster: &mut Cluster, node: u64) {
     let process = cluster.take(node);
     process.signal(Signal::Terminate);
@@ -91,7 +132,7 @@ fn flip_a_bit(folder: &Path) {
     });
     scanned.unwrap();
     assert!(!flipped.is_empty(), "the value is not in the state");
-    state.commit(flipped.into(), view.meta().clone()).unwrap();
+    state.commit(&flipped.into(), view.meta().clone()).unwrap();
     state.flush().unwrap();
 }
 

@@ -1,8 +1,16 @@
 //! Reads in other ways than by default: what each promises, and what it costs.
 
+use std::time::Duration;
+
 use quorate_e2e::cluster::{Cluster, Log};
-use quorate_e2e::turn;
+use quorate_e2e::kv::unavailable;
+use quorate_e2e::process::Signal;
+use quorate_e2e::{turn, wait};
+use tokio::time::timeout;
 use tonic::Code;
+
+/// Less than a lease lasts.
+const SOON: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_read_needs_nobody_else_and_says_what_it_saw() {
@@ -35,6 +43,40 @@ async fn ways_to_read_that_are_not_there_are_refused_with_what_to_do() {
     let off = kv.get_as("lease", "key").await.unwrap_err();
     assert_eq!(off.code(), Code::FailedPrecondition, "{off}");
     assert!(off.message().contains("--lease-reads"), "{off}");
+}
+
+/// Nobody is there whom it could ask: what it answers by can only be its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_answers_by_its_lease_while_all_others_are_silent() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::new(3, Log::RocksDb).with(&["--lease-reads"]);
+    cluster.start_all();
+    let leader = cluster.kv(1).leader().await;
+    let kv = cluster.kv(leader);
+    kv.put_eventually("key", "value").await;
+    let others = cluster.others(leader);
+    let signal = |signal: Signal| {
+        for other in &others {
+            cluster.process(*other).signal(signal);
+        }
+    };
+    // Where this machine is slow, the lease may be over before the question is asked.
+    let by_lease = wait::eventually("a read by a lease", wait::LONG, async || {
+        let read = kv.get_as("lease", "key").await.map_err(|status| status.to_string())?;
+        signal(Signal::Stop);
+        let again = timeout(SOON, kv.get_as("lease", "key")).await;
+        let asked = timeout(SOON, kv.get_as("linearizable", "key")).await;
+        signal(Signal::Continue);
+        assert!(!matches!(asked, Ok(Ok(_))), "a majority has to be asked");
+        match again {
+            Ok(Ok(again)) => Ok((read, again)),
+            Ok(Err(status)) => Err(unavailable(&status)),
+            Err(late) => Err(late.to_string()),
+        }
+    });
+    let (read, again) = by_lease.await;
+    assert_eq!(again.message, read.message);
+    assert_eq!(again.place.node, leader);
 }
 
 /// Every node takes them: the leader by its lease, the others by asking it.

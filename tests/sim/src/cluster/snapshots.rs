@@ -297,7 +297,7 @@ impl Cluster {
         let changes = collect(&chunks);
         process.snapshots.last = Some((message.clone(), meta.clone(), changes.clone()));
         let (applied, conf) = (meta.applied, meta.conf.clone());
-        let state = node.state.stage(changes, meta).map_err(goes_on)?;
+        let state = node.state.stage(&changes, meta).map_err(goes_on)?;
         let staged = Staged { state, applied, conf };
         process.snapshots.arrived.push((message, staged));
         self.trace.note((self.now, number), "stages", [applied.index, state], || {
@@ -313,7 +313,7 @@ impl Cluster {
         let Some(process) = &mut node.process else { return Ok(()) };
         let Some((message, meta, changes)) = process.snapshots.last.clone() else { return Ok(()) };
         let (applied, conf) = (meta.applied, meta.conf.clone());
-        let state = node.state.stage(changes, meta).map_err(goes_on)?;
+        let state = node.state.stage(&changes, meta).map_err(goes_on)?;
         process.snapshots.arrived.push((message, Staged { state, applied, conf }));
         process.wants_round = true;
         self.ledger.fire(Kind::SnapshotRepeated, number);

@@ -5,7 +5,7 @@ use crate::batch::{Payload, encode};
 use crate::id::GroupId;
 use crate::machine::{Machine, Program};
 use crate::run::{Call, Run, Stop};
-use crate::state::{MemoryState, StateStore};
+use crate::state::{Changes, MemoryState, Meta, StateStore};
 
 use super::*;
 
@@ -313,14 +313,34 @@ fn a_damaged_table_is_no_table() {
     let mut bench = Bench::new();
     let id = bench.open();
     bench.done(call(id, 1, 1, "a"));
-    let keys = [Key::Opened, Key::Session(1), Key::Reply(1, 1), Key::Reply(9, 1)];
-    for key in keys.map(Key::encode) {
-        let record = Bytes::from_static(b"?");
-        let sessions = [(key.clone(), Some(record))].into_iter().collect();
+    let damage = |key: Key| {
+        let key = key.encode();
+        let view = bench.state.snapshot();
+        let mut sessions = Writes::new();
+        view.scan(Space::Sessions, Range::ALL, &mut |key, record| {
+            let record = Bytes::copy_from_slice(record);
+            sessions.insert(Bytes::copy_from_slice(key), Some(record));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let damaged = MemoryState::new();
-        let changes = crate::state::Changes { sessions, ..Default::default() };
-        damaged.commit(changes, crate::state::Meta::default()).unwrap();
-        let view = damaged.snapshot();
-        assert!(Table::load(&*view, LIMITS).is_err(), "{key:?}");
+        let loads = |sessions: &Writes| {
+            let changes = Changes { sessions: sessions.clone(), ..Changes::default() };
+            damaged.commit(&changes, Meta::default()).unwrap();
+            Table::load(&*damaged.snapshot(), LIMITS)
+        };
+        assert!(loads(&sessions).is_ok(), "it is sound but for what follows");
+        sessions.insert(key, Some(Bytes::from_static(b"?")));
+        (loads(&sessions), damaged.snapshot())
+    };
+    for key in [Key::Opened, Key::Session(1), Key::Session(9), Key::Reply(9, 1)] {
+        let (loaded, _) = damage(key);
+        assert!(loaded.err().unwrap().is_damage(), "{:?}", key.encode());
     }
+    // A reply is read when somebody asks for it.
+    let (loaded, view) = damage(Key::Reply(1, 1));
+    let mut table = loaded.unwrap();
+    let mut entry = table.begin(view, LogId { term: 1, index: 9 });
+    let asked = entry.admit(0, &call(id, 1, 1, "a"));
+    assert!(asked.err().unwrap().is_damage());
 }
