@@ -106,6 +106,8 @@ crate::named! {
         EvidenceMisplaced = "evidence-misplaced",
         /// A node whose state is in quarantine goes on serving.
         QuarantineIgnored = "quarantine-ignored",
+        /// What another node says is taken although its checksum does not fit.
+        SealUnchecked = "seal-unchecked",
     }
 }
 
@@ -129,7 +131,7 @@ impl FromStr for Canary {
 
 /// Whether this bug is planted.
 #[cfg(not(feature = "canary"))]
-pub(crate) const fn is_planted(_: Canary) -> bool {
+pub const fn is_planted(_: Canary) -> bool {
     false
 }
 
@@ -148,12 +150,11 @@ mod planted {
         PLANTED.set(canary);
     }
 
-    pub(crate) fn is_planted(canary: Canary) -> bool {
+    /// Whether this bug is planted.
+    pub fn is_planted(canary: Canary) -> bool {
         PLANTED.get() == Some(canary)
     }
 }
 
 #[cfg(feature = "canary")]
-pub(crate) use planted::is_planted;
-#[cfg(feature = "canary")]
-pub use planted::plant;
+pub use planted::{is_planted, plant};

@@ -60,6 +60,8 @@ pub enum Fault {
     Reorder(Time),
     /// Messages take so much longer.
     Delay(Time),
+    /// So many per mille of the messages of raft arrive with a bit that is wrong.
+    FlipBits(u16),
     /// Nothing gets from the first node to the second.
     OneWay(u32, u32),
     /// Nodes of this set (a bit for each) and the others do not reach each other.
@@ -149,6 +151,7 @@ impl fmt::Display for Fault {
             Self::Duplicate(percent) => write!(f, "{percent} % of messages doubled"),
             Self::Reorder(by) => write!(f, "messages reordered by up to {} ms", ms(by)),
             Self::Delay(by) => write!(f, "messages delayed by {} ms", ms(by)),
+            Self::FlipBits(permille) => write!(f, "{permille} ‰ of messages damaged"),
             Self::OneWay(from, to) => write!(f, "nothing gets from node {from} to {to}"),
             Self::Partition(side) => write!(f, "partition, one side is {}", set(*side)),
             Self::Isolate(target, way) => write!(f, "{target} is isolated, {way:?}"),
@@ -236,6 +239,7 @@ quorate_core::named! {
         Duplicate = "message doubled",
         Reorder = "message overtaken",
         Delay = "message delayed",
+        MessageDamaged = "message damaged",
         OneWay = "one-way partition",
         Partition = "partition",
         Bridge = "bridge partition",

@@ -51,10 +51,12 @@ pub struct Net {
     links: Vec<Link>,
     rng: fastrand::Rng,
     rng_apart: fastrand::Rng,
+    rng_damage: fastrand::Rng,
     loss_percent: u32,
     duplicate_percent: u32,
     reorder_us: Time,
     delay_us: Time,
+    flip_permille: u32,
     /// The last message that was let overtake, doubled or delayed arrives then.
     late_until: Time,
 }
@@ -63,15 +65,18 @@ impl Net {
     /// Links between so many nodes, on which nothing is wrong.
     pub fn new(nodes: u32, rng: fastrand::Rng) -> Self {
         let links = vec![Link::default(); (nodes * nodes) as usize];
+        let mut seeds = rng.clone();
         Self {
             nodes,
             links,
-            rng_apart: fastrand::Rng::with_seed(rng.clone().u64(..)),
+            rng_apart: fastrand::Rng::with_seed(seeds.u64(..)),
+            rng_damage: fastrand::Rng::with_seed(seeds.u64(..)),
             rng,
             loss_percent: 0,
             duplicate_percent: 0,
             reorder_us: 0,
             delay_us: 0,
+            flip_permille: 0,
             late_until: 0,
         }
     }
@@ -113,6 +118,22 @@ impl Net {
         self.delay_us = self.delay_us.saturating_add_signed(by);
     }
 
+    /// Damages so many per mille more (or, negative, less) of all messages.
+    pub fn flip(&mut self, permille: i32) {
+        self.flip_permille = self.flip_permille.saturating_add_signed(permille);
+    }
+
+    /// Whether the next message is one of those.
+    pub fn damages(&mut self) -> bool {
+        self.flip_permille > 0 && self.rng_damage.u32(0..1000) < self.flip_permille
+    }
+
+    /// Flips a bit of it.
+    pub fn damage(&mut self, bytes: &mut [u8]) {
+        let at = self.rng_damage.usize(0..bytes.len());
+        bytes[at] ^= 1 << self.rng_damage.u32(0..8);
+    }
+
     /// Whether messages come soon, in order and once, or not at all; those included which left when
     /// they did not.
     pub fn is_calm(&self, now: Time) -> bool {
@@ -130,7 +151,7 @@ impl Net {
             (link.cuts, link.holds) = (0, 0);
         }
         (self.loss_percent, self.duplicate_percent) = (0, 0);
-        (self.reorder_us, self.delay_us) = (0, 0);
+        (self.reorder_us, self.delay_us, self.flip_permille) = (0, 0, 0);
     }
 
     /// The same for a message that travels beside the streams: what happens to it moves no other.

@@ -20,6 +20,8 @@ const NODES_MAX: u32 = 7;
 const WASM_ONE_IN: u64 = 20;
 /// Of so many seeds, one has faults of followers only, one at a time.
 const GENTLE_ONE_IN: u64 = 12;
+/// Of so many seeds, one has a network that damages messages.
+const DAMAGE_ONE_IN: u32 = 8;
 /// Of so many seeds, one has leases.
 const LEASES_ONE_IN: u32 = 3;
 /// A sync that takes so long has hung.
@@ -136,8 +138,20 @@ impl Plan {
         // Their faults cut nodes off: two that are left cannot know which of them is right.
         if !is_flipped {
             plan.draw_leases(stream(seed, "leases"));
+            plan.draw_damage(stream(seed, "damage"));
         }
         plan
+    }
+
+    /// In some clusters, bits flip between nodes for a while.
+    fn draw_damage(&mut self, mut rng: fastrand::Rng) {
+        if self.is_gentle || rng.u32(0..DAMAGE_ONE_IN) > 0 {
+            return;
+        }
+        let (at, lasts) = (rng.u64(0..self.lasts / 2), rng.u64(SECOND..self.lasts / 2));
+        let fault = Fault::FlipBits(*pick(&mut rng, &[2, 20, 100]));
+        self.episodes.push(Episode { number: 0, at, lasts, fault });
+        put_in_order(&mut self.episodes);
     }
 
     /// Some clusters have leases, with faults that are made for them.

@@ -90,6 +90,7 @@ impl Cluster {
             Fault::Duplicate(percent) => self.net.duplicate(percent.into()),
             Fault::Reorder(by) => self.net.reorder(by as i64),
             Fault::Delay(by) => self.net.delay(by as i64),
+            Fault::FlipBits(permille) => self.net.flip(permille.into()),
             Fault::OneWay(..) | Fault::Partition(_) | Fault::Bridge(_) => {
                 self.cut(fault, true);
                 let kind = match fault {
@@ -406,6 +407,7 @@ impl Cluster {
             Fault::Duplicate(percent) => self.net.duplicate(-i32::from(percent)),
             Fault::Reorder(by) => self.net.reorder(-(by as i64)),
             Fault::Delay(by) => self.net.delay(-(by as i64)),
+            Fault::FlipBits(permille) => self.net.flip(-i32::from(permille)),
             Fault::OneWay(..) | Fault::Partition(_) | Fault::Bridge(_) => self.cut(fault, false),
             Fault::Hold(_) => {
                 for to in (1..=self.plan.nodes).filter(|to| *to != number) {
