@@ -23,7 +23,15 @@ pub(crate) fn of(crate_dir: &'static str) -> Arc<Module> {
     }
 }
 
+/// A file to take in place of the plugin's own module: one with the same services from another
+/// language, or of another version.
+const MODULE: &str = "QUORATE_MODULE";
+
 fn load(crate_dir: &str) -> Loaded {
+    if let Some(file) = env::var_os(MODULE) {
+        let wasm = fs::read(&file).map_err(|error| format!("{MODULE}: {error}"))?;
+        return Module::load(&wasm).map_err(|error| error.to_string());
+    }
     if crate_dir.is_empty() {
         return Err("only a plugin of `quorate_sdk::plugin!` has a module".to_owned());
     }

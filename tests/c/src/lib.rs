@@ -26,7 +26,7 @@ pub fn root() -> PathBuf {
 }
 
 /// Builds a module from C, in a folder of its own, with the flags of the counter.
-pub fn build(source: &Path, proto: &Path, out: &Path) -> Arc<Module> {
+pub fn build(source: &Path, proto: &Path, out: &Path) -> Vec<u8> {
     let raw = out.join("counter.raw.wasm");
     let made = Command::new("make")
         .arg("-C")
@@ -47,7 +47,7 @@ pub fn build(source: &Path, proto: &Path, out: &Path) -> Arc<Module> {
     let module = fs::read(&raw).expect("make has made it");
     let manifest = quorate_build::describe("c", "0.1.0", proto)
         .unwrap_or_else(|error| panic!("{}: {error}", proto.display()));
-    load(&quorate_build::attach(&module, &manifest))
+    quorate_build::attach(&module, &manifest)
 }
 
 /// The module, compiled.

@@ -1,6 +1,9 @@
 //! The counter in C and the counter in Rust, in the same sandbox: what one does, the other does.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
+use std::{env, fs};
 
 use counter::{AddReply, AddRequest, GetReply, GetRequest, ResetReply, ResetRequest};
 use proptest::collection::vec;
@@ -17,13 +20,42 @@ const ADD: &str = "counter.v1.Counter/Add";
 const GET: &str = "counter.v1.Counter/Get";
 const RESET: &str = "counter.v1.Counter/Reset";
 
-fn in_c() -> Bench {
-    static MODULE: OnceLock<Arc<Module>> = OnceLock::new();
-    Bench::new(MODULE.get_or_init(|| {
+/// The tests of the plugin in Rust, as they are.
+#[path = "../../../../plugins/counter/tests/it.rs"]
+mod of_rust;
+
+fn built() -> &'static [u8] {
+    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    MODULE.get_or_init(|| {
         let source = root().join("plugins/counter-c/counter.c");
         let proto = root().join("plugins/counter/proto/counter/v1/counter.proto");
         build(&source.canonicalize().expect("it is there"), &proto, &folder("counter"))
-    }))
+    })
+}
+
+fn in_c() -> Bench {
+    static MODULE: OnceLock<Arc<Module>> = OnceLock::new();
+    Bench::new(MODULE.get_or_init(|| load(built())))
+}
+
+/// Runs those tests in a process of their own, on that module.
+fn tests_of_rust_on(module: &Path) -> (bool, String) {
+    let ran = Command::new(env::current_exe().expect("a test knows its file"))
+        .arg("::wasm")
+        .env("QUORATE_MODULE", module)
+        .output()
+        .expect("it runs");
+    (ran.status.success(), String::from_utf8_lossy(&ran.stdout).into_owned())
+}
+
+#[test]
+fn the_tests_of_the_plugin_in_rust_pass_on_the_one_in_c() {
+    let module = folder("counter").join("counter.wasm");
+    fs::write(&module, built()).expect("the tests' folder can be written to");
+    let (passed, said) = tests_of_rust_on(&module);
+    assert!(passed && !said.contains(" 0 passed"), "{said}");
+    let (passed, said) = tests_of_rust_on(Path::new("nowhere.wasm"));
+    assert!(!passed && said.contains(" 0 passed"), "it is the module that is tested: {said}");
 }
 
 fn in_rust() -> Bench {
@@ -33,7 +65,7 @@ fn in_rust() -> Bench {
         let toolchain = Toolchain::find(&crate_dir).unwrap_or_else(|missing| panic!("{missing}"));
         let request = BuildRequest::new(crate_dir, shared_target_dir());
         let built = toolchain.build(&request).unwrap_or_else(|error| panic!("{error}"));
-        load(&std::fs::read(built.path).expect("it was built"))
+        load(&fs::read(built.path).expect("it was built"))
     }))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use quorate_abi::{Frame, scan};
-use quorate_c::{Bench, TIME_MS, build, root};
+use quorate_c::{Bench, TIME_MS, build, load, root};
 use quorate_core::outcome::{Outcome, Rejection};
 use quorate_wasm::Module;
 
@@ -17,7 +17,7 @@ fn probe() -> Bench {
     let module = MODULE.get_or_init(|| {
         let source = root().join("tests/c/probe/probe.c");
         let proto = root().join("tests/c/probe/proto/probe/v1/probe.proto");
-        build(&source.canonicalize().expect("it is there"), &proto, &folder("probe"))
+        load(&build(&source.canonicalize().expect("it is there"), &proto, &folder("probe")))
     });
     Bench::new(module)
 }
