@@ -69,6 +69,15 @@ fn add(address: &str, by: u64) -> Result<u64, String> {
     Ok(reply["total"].as_str().unwrap().parse().unwrap())
 }
 
+/// Ends the callers, also when what they call for has failed: the test would wait for ever.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Adds one at a time; how many were answered, and how many may have been executed or not.
 fn add_until(address: &str, is_done: &AtomicBool) -> (u64, u64) {
     let (mut answered, mut unknown) = (0, 0);
@@ -143,6 +152,7 @@ async fn three_nodes_go_on_with_a_new_build_and_no_answer_is_lost() {
     let (mut answered, mut unknown) = (0, 0);
     thread::scope(|scope| {
         let is_done = &is_done;
+        let end = End(is_done);
         let spawn = |address| scope.spawn(move || add_until(address, is_done));
         let callers: Vec<_> = addresses.iter().map(String::as_str).map(spawn).collect();
         // A change of the code that adds the same.
@@ -151,7 +161,7 @@ async fn three_nodes_go_on_with_a_new_build_and_no_answer_is_lost() {
             desk.edit("Cargo.toml", &format!("0.1.{}", build - 2), &format!("0.1.{}", build - 1));
             dev.says_within(BUILD_WAIT_MAX, &format!("build {build} serves: "));
         }
-        is_done.store(true, Ordering::Relaxed);
+        drop(end);
         for caller in callers {
             let count = caller.join().unwrap();
             answered += count.0;
