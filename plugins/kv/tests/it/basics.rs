@@ -2,9 +2,9 @@
 
 use super::*;
 
-#[test]
-fn a_key_is_put_read_and_deleted() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn a_key_is_put_read_and_deleted(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     assert_eq!((client.revision(), client.get(b"k")), (0, None));
 
     assert_eq!(client.put(b"k", b"one"), PutReply { revision: 1, prev_kv: None });
@@ -27,26 +27,26 @@ fn a_key_is_put_read_and_deleted() {
     assert_eq!(client.get(b"k"), None);
 }
 
-#[test]
-fn the_first_put_has_no_previous_pair() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn the_first_put_has_no_previous_pair(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     assert_eq!(client.put_prev(b"k", b"v").prev_kv, None);
 }
 
-#[test]
-fn a_key_that_comes_back_is_a_new_one() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn a_key_that_comes_back_is_a_new_one(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     client.put(b"k", b"one");
     client.put(b"k", b"two");
     client.delete(delete_key(b"k"));
     client.put(b"k", b"three");
-    let kv = client.get(b"k").unwrap();
+    let kv = client.get(b"k").expect("it is there");
     assert_eq!((kv.create_revision, kv.mod_revision, kv.version), (4, 4, 1));
 }
 
-#[test]
-fn what_changes_nothing_does_not_raise_the_revision() {
-    let mut client = Client::with(&[b"a"]);
+#[quorate_test::test(native, wasm, cluster)]
+fn what_changes_nothing_does_not_raise_the_revision(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a"]);
     assert_eq!(client.delete(delete_key(b"b")).revision, 1);
     assert_eq!(client.delete(delete_range(b"b", b"")).revision, 1);
     assert_eq!(client.revision(), 1);
@@ -54,9 +54,9 @@ fn what_changes_nothing_does_not_raise_the_revision() {
     assert_eq!(client.put(b"a", b"a").revision, 2);
 }
 
-#[test]
-fn a_range_is_deleted_with_one_revision() {
-    let mut client = Client::with(&[b"a", b"b", b"b\0", b"c", b"d"]);
+#[quorate_test::test(native, wasm, cluster)]
+fn a_range_is_deleted_with_one_revision(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a", b"b", b"b\0", b"c", b"d"]);
     let request = DeleteRequest { prev_kv: true, ..delete_range(b"b", b"d") };
     let reply = client.delete(request);
     assert_eq!((reply.revision, reply.deleted), (6, 3));
@@ -69,10 +69,10 @@ fn a_range_is_deleted_with_one_revision() {
     assert_eq!(client.revision(), 7, "deleting pairs leaves the revision alone");
 }
 
-#[test]
-fn any_bytes_are_a_key() {
+#[quorate_test::test(native, wasm, cluster)]
+fn any_bytes_are_a_key(t: &mut Machine<Store>) {
     let all: Vec<Vec<u8>> = vec![vec![0], vec![0, 0], vec![0, 0xff], vec![1], vec![0xff; 2]];
-    let mut client = Client::new();
+    let mut client = Client(t);
     for key in &all {
         client.put(key, &[]);
         assert_eq!(client.value(key), Some(vec![]), "an empty value is a value");
@@ -83,11 +83,11 @@ fn any_bytes_are_a_key() {
     assert_eq!(client.delete(delete_range(&[0xff], &[])).deleted, 1);
 }
 
-#[test]
-fn what_is_out_of_bounds_is_refused() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn what_is_out_of_bounds_is_refused(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     let mut refused = |request: PutRequest| {
-        let result = client.0.command(|cx| Store::put(cx, request));
+        let result = client.0.put(request);
         invalid(result)
     };
     assert_eq!(refused(put(b"", b"v")), "a key must not be empty");
@@ -96,16 +96,16 @@ fn what_is_out_of_bounds_is_refused() {
     let too_big = "a value has at most 1000000 bytes, not 1000001";
     assert_eq!(refused(put(b"k", &vec![7; 1_000_001])), too_big);
 
-    invalid(client.0.query(|cx| Store::get(cx, GetRequest::default())));
-    invalid(client.0.command(|cx| Store::delete(cx, DeleteRequest::default())));
-    invalid(client.0.command(|cx| Store::delete(cx, delete_key(b""))));
-    invalid(client.0.query(|cx| Store::range(cx, range(&[7; 4_002], b""))));
+    invalid(client.0.get(GetRequest::default()));
+    invalid(client.0.delete(DeleteRequest::default()));
+    invalid(client.0.delete(delete_key(b"")));
+    invalid(client.0.range(range(&[7; 4_002], b"")));
     assert_eq!(client.revision(), 0);
 }
 
-#[test]
-fn what_is_just_within_bounds_is_served() {
-    let mut client = Client::new();
+#[quorate_test::test(native)]
+fn what_is_just_within_bounds_is_served(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     let (key, value) = (vec![0xff; 4_000], vec![7; 1_000_000]);
     client.put(&key, &value);
     assert_eq!(client.value(&key), Some(value));
@@ -115,15 +115,17 @@ fn what_is_just_within_bounds_is_served() {
     assert_eq!(client.delete(delete_range(&key, &next)).deleted, 1);
 }
 
+/// What other languages send: bytes, and a path.
 #[test]
 fn the_service_answers_under_its_path() {
-    let mut client = Client::new();
+    let mut machine = quorate_sdk::testing::Machine::<Store>::new();
     let request = [0x0a, 1, b'k', 0x12, 1, b'v'];
-    assert_eq!(client.0.call("kv.v1.Kv/Put", &request), Ok(vec![0x08, 1]), "revision 1");
-    assert_eq!(client.value(b"k").as_deref(), Some(b"v".as_slice()));
+    assert_eq!(machine.call("kv.v1.Kv/Put", &request), Ok(vec![0x08, 1]), "revision 1");
+    let reply = machine.call_query("kv.v1.Kv/Get", &request[..3]).expect("it is there");
+    assert!(reply.starts_with(&[0x08, 1]), "{reply:?}");
 
-    let message = invalid(client.0.call("kv.v1.Kv/Put", &[0xff]));
+    let message = invalid(machine.call("kv.v1.Kv/Put", &[0xff]));
     assert!(message.starts_with("request is not a valid kv.v1.PutRequest: "), "{message}");
-    let status = client.0.call("kv.v1.Kv/Get", &[]).unwrap_err();
+    let status = machine.call("kv.v1.Kv/Get", &[]).expect_err("it is a query");
     assert_eq!(status.code(), Code::Internal, "a query does not go through the log");
 }

@@ -1,27 +1,25 @@
-//! The store as its clients know it: each test is a story of requests and replies.
+//! The store as its clients know it: each test is a story of requests and replies. It runs on the
+//! plugin as a library, on its module, and on a cluster of three nodes where things go wrong.
 
 mod basics;
+mod model;
 mod ranges;
 mod txns;
 
 use kv::{
-    DeleteReply, DeleteRequest, GetRequest, KeyRange, KeyValue, Kv as _, PutReply, PutRequest,
+    DeleteReply, DeleteRequest, GetRequest, KeyRange, KeyValue, KvCalls as _, PutReply, PutRequest,
     RangeReply, RangeRequest, Store, TxnReply, TxnRequest, delete_request::Target,
 };
-use quorate_sdk::testing::Machine;
 use quorate_sdk::{Code, Status};
+use quorate_test::Machine;
 
 /// A store and the requests to it, in few words.
-struct Client(Machine<Store>);
+struct Client<'t>(&'t mut Machine<Store>);
 
-impl Client {
-    fn new() -> Self {
-        Self(Machine::new())
-    }
-
+impl<'t> Client<'t> {
     /// A store with these keys, each with its own name as value.
-    fn with(keys: &[&[u8]]) -> Self {
-        let mut client = Self::new();
+    fn with(t: &'t mut Machine<Store>, keys: &[&[u8]]) -> Self {
+        let mut client = Self(t);
         for key in keys {
             client.put(key, key);
         }
@@ -30,38 +28,38 @@ impl Client {
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> PutReply {
         let request = put(key, value);
-        self.0.command(|cx| Store::put(cx, request)).expect("a Put")
+        self.0.put(request).expect("a Put")
     }
 
     fn put_prev(&mut self, key: &[u8], value: &[u8]) -> PutReply {
         let request = PutRequest { prev_kv: true, ..put(key, value) };
-        self.0.command(|cx| Store::put(cx, request)).expect("a Put")
+        self.0.put(request).expect("a Put")
     }
 
-    fn get(&self, key: &[u8]) -> Option<KeyValue> {
+    fn get(&mut self, key: &[u8]) -> Option<KeyValue> {
         let request = GetRequest { key: key.to_vec() };
-        self.0.query(|cx| Store::get(cx, request)).expect("a Get").kv
+        self.0.get(request).expect("a Get").kv
     }
 
-    fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
+    fn value(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.get(key).map(|kv| kv.value)
     }
 
-    fn revision(&self) -> u64 {
+    fn revision(&mut self) -> u64 {
         let request = GetRequest { key: b"any".to_vec() };
-        self.0.query(|cx| Store::get(cx, request)).expect("a Get").revision
+        self.0.get(request).expect("a Get").revision
     }
 
     fn delete(&mut self, request: DeleteRequest) -> DeleteReply {
-        self.0.command(|cx| Store::delete(cx, request)).expect("a Delete")
+        self.0.delete(request).expect("a Delete")
     }
 
-    fn range(&self, request: RangeRequest) -> RangeReply {
-        self.0.query(|cx| Store::range(cx, request)).expect("a Range")
+    fn range(&mut self, request: RangeRequest) -> RangeReply {
+        self.0.range(request).expect("a Range")
     }
 
     fn txn(&mut self, request: TxnRequest) -> TxnReply {
-        self.0.command(|cx| Store::txn(cx, request)).expect("a Txn")
+        self.0.txn(request).expect("a Txn")
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Follows `more` to the end, in the way the `.proto` tells clients to.
-fn all_pages(client: &Client, mut request: RangeRequest) -> Vec<KeyValue> {
+fn all_pages(client: &mut Client<'_>, mut request: RangeRequest) -> Vec<KeyValue> {
     let mut all: Vec<KeyValue> = Vec::new();
     loop {
         let reply = client.range(request.clone());
@@ -21,10 +21,10 @@ fn all_pages(client: &Client, mut request: RangeRequest) -> Vec<KeyValue> {
     }
 }
 
-#[test]
-fn a_range_includes_its_start_and_not_its_end() {
-    let client = Client::with(&[b"a", b"b", b"c", b"d"]);
-    let found = |start: &[u8], end: &[u8]| {
+#[quorate_test::test(native, wasm, cluster)]
+fn a_range_includes_its_start_and_not_its_end(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a", b"b", b"c", b"d"]);
+    let mut found = |start: &[u8], end: &[u8]| {
         let reply = client.range(range(start, end));
         assert!(!reply.more);
         assert_eq!(reply.revision, 4);
@@ -38,10 +38,10 @@ fn a_range_includes_its_start_and_not_its_end() {
     assert!(found(b"b", b"b").is_empty());
 }
 
-#[test]
-fn a_limit_leaves_more() {
-    let client = Client::with(&[b"a", b"b", b"c"]);
-    let limited = |limit, reverse| {
+#[quorate_test::test(native, wasm, cluster)]
+fn a_limit_leaves_more(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a", b"b", b"c"]);
+    let mut limited = |limit, reverse| {
         let reply = client.range(RangeRequest { limit, reverse, ..range(b"", b"") });
         (reply.kvs.into_iter().map(|kv| kv.key[0]).collect::<Vec<_>>(), reply.more)
     };
@@ -53,36 +53,39 @@ fn a_limit_leaves_more() {
     assert_eq!(limited(3, true), (b"cba".to_vec(), false));
 }
 
-#[test]
-fn pages_join_without_gap_or_overlap() {
+#[quorate_test::test(native)]
+fn pages_join_without_gap_or_overlap(t: &mut Machine<Store>) {
     let names: Vec<Vec<u8>> =
         (0..=255).flat_map(|b| [vec![b], vec![b, 0], vec![b, 0xff]]).collect();
-    let mut client = Client::new();
+    let mut client = Client(t);
     for name in &names {
         client.put(name, b"");
     }
     for limit in [1, 2, 7, 1_000] {
-        let forward = all_pages(&client, RangeRequest { limit, ..range(b"", b"") });
+        let forward = all_pages(&mut client, RangeRequest { limit, ..range(b"", b"") });
         assert!(forward.iter().map(|kv| &kv.key).eq(&names));
         let request = RangeRequest { limit, reverse: true, ..range(b"", b"") };
-        let backward = all_pages(&client, request);
+        let backward = all_pages(&mut client, request);
         assert!(backward.iter().map(|kv| &kv.key).eq(names.iter().rev()));
     }
 }
 
-#[test]
-fn a_reply_is_bounded_in_bytes_and_pairs() {
-    let mut client = Client::new();
+#[quorate_test::test(native)]
+fn a_reply_is_bounded_in_bytes(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     for key in 0..4 {
         client.put(&[key], &vec![7; 400_000]);
     }
     let reply = client.range(range(b"", b""));
     assert_eq!((reply.count, reply.more), (2, true));
-    assert_eq!(all_pages(&client, range(b"", b"")).len(), 4);
+    assert_eq!(all_pages(&mut client, range(b"", b"")).len(), 4);
     let request = RangeRequest { keys_only: true, ..range(b"", b"") };
     assert_eq!(client.range(request).count, 4, "values that are not returned do not count");
+}
 
-    let mut client = Client::new();
+#[quorate_test::test(native)]
+fn a_reply_is_bounded_in_pairs(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     for key in 0..10_001_u32 {
         client.put(&key.to_be_bytes(), b"");
     }
@@ -95,9 +98,9 @@ fn a_reply_is_bounded_in_bytes_and_pairs() {
     assert_eq!((reply.count, reply.kvs.len(), reply.more), (10_001, 0, false));
 }
 
-#[test]
-fn keys_come_without_values_but_with_revisions() {
-    let client = Client::with(&[b"a", b"b"]);
+#[quorate_test::test(native, wasm, cluster)]
+fn keys_come_without_values_but_with_revisions(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a", b"b"]);
     let reply = client.range(RangeRequest { keys_only: true, ..range(b"b", b"") });
     let [kv] = reply.kvs.as_slice() else { panic!("{reply:?}") };
     assert_eq!((kv.key.as_slice(), kv.value.as_slice()), (b"b".as_slice(), b"".as_slice()));

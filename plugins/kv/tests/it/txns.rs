@@ -25,16 +25,16 @@ fn unconditional(list: impl IntoIterator<Item = Op>) -> TxnRequest {
 }
 
 /// Whether a comparison holds.
-fn holds(client: &mut Client, key: &[u8], op: CompareOp, target: CompareTarget) -> bool {
+fn holds(client: &mut Client<'_>, key: &[u8], op: CompareOp, target: CompareTarget) -> bool {
     let compare = vec![compare(key, op, target)];
     client.txn(TxnRequest { compare, ..TxnRequest::default() }).succeeded
 }
 
-#[test]
-fn every_property_compares_with_every_op() {
+#[quorate_test::test(native, wasm, cluster)]
+fn every_property_compares_with_every_op(t: &mut Machine<Store>) {
     use CompareTarget::{CreateRevision, ModRevision, Value, Version};
 
-    let mut client = Client::with(&[b"x", b"k"]);
+    let mut client = Client::with(t, &[b"x", b"k"]);
     client.put(b"k", b"m");
     // `k` was created at 2, put again at 3, and is at version 2.
     let properties: [(CompareTarget, CompareTarget, CompareTarget); 4] = [
@@ -58,9 +58,9 @@ fn every_property_compares_with_every_op() {
     }
 }
 
-#[test]
-fn a_missing_key_has_zeros_and_no_value() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn a_missing_key_has_zeros_and_no_value(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     assert!(holds(&mut client, b"k", CompareOp::Equal, CompareTarget::Version(0)));
     assert!(holds(&mut client, b"k", CompareOp::Equal, CompareTarget::CreateRevision(0)));
     assert!(holds(&mut client, b"k", CompareOp::Less, CompareTarget::ModRevision(1)));
@@ -69,9 +69,9 @@ fn a_missing_key_has_zeros_and_no_value() {
     }
 }
 
-#[test]
-fn a_lock_is_taken_once() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn a_lock_is_taken_once(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     let take = |owner: &[u8]| TxnRequest {
         compare: vec![compare(b"lock", CompareOp::Equal, CompareTarget::CreateRevision(0))],
         success: ops([Op::Put(put(b"lock", owner))]),
@@ -89,9 +89,9 @@ fn a_lock_is_taken_once() {
     assert_eq!(reply.revision, 1);
 }
 
-#[test]
-fn all_comparisons_must_hold() {
-    let mut client = Client::with(&[b"a"]);
+#[quorate_test::test(native, wasm, cluster)]
+fn all_comparisons_must_hold(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a"]);
     let there = compare(b"a", CompareOp::Equal, CompareTarget::Version(1));
     let not_there = compare(b"b", CompareOp::Equal, CompareTarget::Version(1));
     let request = |compare| TxnRequest { compare, ..TxnRequest::default() };
@@ -99,9 +99,9 @@ fn all_comparisons_must_hold() {
     assert!(!client.txn(request(vec![there, not_there])).succeeded);
 }
 
-#[test]
-fn all_changes_share_one_revision_and_reads_see_them() {
-    let mut client = Client::with(&[b"a", b"b"]);
+#[quorate_test::test(native, wasm, cluster)]
+fn all_changes_share_one_revision_and_reads_see_them(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a", b"b"]);
     let reply = client.txn(unconditional([
         Op::Put(PutRequest { prev_kv: true, ..put(b"a", b"new") }),
         get(b"a"),
@@ -125,7 +125,7 @@ fn all_changes_share_one_revision_and_reads_see_them() {
         panic!("{replies:?}")
     };
     assert_eq!(put_a.prev_kv.as_ref().map(|kv| kv.version), Some(1));
-    let a = get_a.kv.as_ref().unwrap();
+    let a = get_a.kv.as_ref().expect("it is there");
     assert_eq!((a.value.as_slice(), a.mod_revision, a.version), (b"new".as_slice(), 3, 2));
     assert_eq!(delete_b.deleted, 1);
     assert_eq!(keys(&all.kvs), [b"a"]);
@@ -133,35 +133,35 @@ fn all_changes_share_one_revision_and_reads_see_them() {
     let revisions =
         [put_a.revision, get_a.revision, delete_b.revision, all.revision, put_c.revision];
     assert_eq!(revisions, [3; 5]);
-    assert_eq!(client.get(b"c").unwrap().create_revision, 3);
+    assert_eq!(client.get(b"c").expect("it is there").create_revision, 3);
 }
 
-#[test]
-fn what_is_deleted_and_put_in_one_step_is_new() {
-    let mut client = Client::with(&[b"a"]);
+#[quorate_test::test(native, wasm, cluster)]
+fn what_is_deleted_and_put_in_one_step_is_new(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a"]);
     client.put(b"a", b"again");
     client.txn(unconditional([Op::Delete(delete_key(b"a")), Op::Put(put(b"a", b"new"))]));
-    let a = client.get(b"a").unwrap();
+    let a = client.get(b"a").expect("it is there");
     assert_eq!((a.create_revision, a.mod_revision, a.version), (3, 3, 1));
 }
 
-#[test]
-fn an_empty_transaction_succeeds_and_changes_nothing() {
-    let mut client = Client::with(&[b"a"]);
+#[quorate_test::test(native, wasm, cluster)]
+fn an_empty_transaction_succeeds_and_changes_nothing(t: &mut Machine<Store>) {
+    let mut client = Client::with(t, &[b"a"]);
     let reply = client.txn(TxnRequest::default());
     assert_eq!(reply, TxnReply { revision: 1, succeeded: true, responses: vec![] });
     let reply = client.txn(unconditional([Op::Delete(delete_key(b"missing"))]));
     assert_eq!(reply.revision, 1);
 }
 
-#[test]
-fn what_is_wrong_in_either_branch_is_refused_before_the_first_write() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn what_is_wrong_in_either_branch_is_refused_before_the_first_write(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     let good = || ops([Op::Put(put(b"good", b""))]);
     let mut refused = |failure: Vec<TxnOp>| {
         // The comparison holds, so the failure branch would not even run.
         let request = TxnRequest { compare: vec![], success: good(), failure };
-        let result = client.0.command(|cx| Store::txn(cx, request));
+        let result = client.0.txn(request);
         invalid(result)
     };
     let twice = ops([Op::Put(put(b"k", b"1")), Op::Put(put(b"k", b"2"))]);
@@ -177,13 +177,13 @@ fn what_is_wrong_in_either_branch_is_refused_before_the_first_write() {
     assert_eq!((client.revision(), client.get(b"good")), (0, None));
 }
 
-#[test]
-fn a_comparison_that_says_nothing_is_refused() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn a_comparison_that_says_nothing_is_refused(t: &mut Machine<Store>) {
+    let client = Client(t);
     let good = compare(b"k", CompareOp::Equal, CompareTarget::Version(0));
     let mut refused = |compare: Vec<Compare>| {
         let request = TxnRequest { compare, ..TxnRequest::default() };
-        let result = client.0.command(|cx| Store::txn(cx, request));
+        let result = client.0.txn(request);
         invalid(result)
     };
     assert_eq!(refused(vec![Compare { target: None, ..good.clone() }]), "a Compare needs a target");
@@ -192,9 +192,9 @@ fn a_comparison_that_says_nothing_is_refused() {
     refused(vec![good; 129]);
 }
 
-#[test]
-fn a_full_transaction_is_served() {
-    let mut client = Client::new();
+#[quorate_test::test(native, wasm, cluster)]
+fn a_full_transaction_is_served(t: &mut Machine<Store>) {
+    let mut client = Client(t);
     let list: Vec<_> = (0..128).map(|key| Op::Put(put(&[key], b""))).collect();
     let reply = client.txn(unconditional(list));
     assert_eq!((reply.revision, reply.responses.len()), (1, 128));
