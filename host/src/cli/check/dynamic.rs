@@ -162,10 +162,11 @@ pub(super) fn run(
             for number in 1..=*count {
                 time_ms += generator.pause_ms();
                 let method = generator.choose(methods).context("the plugin has no method")?;
-                let payload = generator.message(&method.descriptor.input()).encode_to_vec().into();
+                let request = generator.message(&method.descriptor.input());
+                let payload = request.encode_to_vec().into();
                 let called = Called { time_ms, method, payload };
                 if let Some(reply) = comparison.call((number, *count), &called)? {
-                    generator.hear(&reply);
+                    generator.hear(&request, &reply);
                 }
             }
         }

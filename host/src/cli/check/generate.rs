@@ -1,29 +1,34 @@
 //! Commands at random, from a plugin's own descriptors: few names, so that commands meet each
 //! other's traces, and now and then a value at the edge of its type.
 //!
-//! What replies have told is asked for again, in fields of the same name: a token that one command
-//! gave is what another one needs.
+//! What a call said and was told is asked for again, in fields of the same name: the token that one
+//! command gave for a name is what another one needs, together with the name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use fastrand::Rng;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 /// How deep messages lie in messages.
 const DEPTH_MAX: u32 = 4;
-/// Values that are remembered for each name of a field.
-const TOLD_MAX: usize = 8;
+/// Calls that are remembered.
+const HEARD_MAX: usize = 16;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Makes requests, the same ones for the same seed and replies.
 pub(super) struct Generator {
     random: Rng,
-    told: BTreeMap<String, Vec<Value>>,
+    heard: VecDeque<Heard>,
+    /// The call that the request at hand takes up, if it does.
+    about: Heard,
 }
+
+/// Values by the names of their fields, of a request and its reply.
+type Heard = BTreeMap<String, Vec<Value>>;
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: Rng::with_seed(seed), told: BTreeMap::new() }
+        Self { random: Rng::with_seed(seed), heard: VecDeque::new(), about: Heard::new() }
     }
 
     /// One of them.
@@ -42,33 +47,20 @@ impl Generator {
 
     /// A request of that type.
     pub(super) fn message(&mut self, of: &MessageDescriptor) -> DynamicMessage {
+        let heard = self.random.choice(&self.heard).cloned();
+        self.about = heard.filter(|_| self.random.u32(..4) > 0).unwrap_or_default();
         self.message_at(of, 0)
     }
 
-    /// Remembers what a reply says.
-    pub(super) fn hear(&mut self, reply: &DynamicMessage) {
-        for (field, value) in reply.fields() {
-            self.remember(&field, value);
+    /// Remembers a call that succeeded.
+    pub(super) fn hear(&mut self, request: &DynamicMessage, reply: &DynamicMessage) {
+        let mut heard = Heard::new();
+        remember_all(&mut heard, request);
+        remember_all(&mut heard, reply);
+        if self.heard.len() == HEARD_MAX {
+            self.heard.pop_front();
         }
-    }
-
-    fn remember(&mut self, field: &FieldDescriptor, value: &Value) {
-        match value {
-            Value::Message(message) => self.hear(message),
-            Value::List(values) => {
-                for value in values {
-                    self.remember(field, value);
-                }
-            }
-            Value::Map(_) => {}
-            value => {
-                let told = self.told.entry(field.name().to_owned()).or_default();
-                if told.len() == TOLD_MAX {
-                    told.remove(0);
-                }
-                told.push(value.clone());
-            }
-        }
+        self.heard.push_back(heard);
     }
 
     fn message_at(&mut self, of: &MessageDescriptor, depth: u32) -> DynamicMessage {
@@ -120,10 +112,10 @@ impl Generator {
 
     #[expect(clippy::cast_possible_truncation, reason = "any value of the smaller type will do")]
     fn value(&mut self, field: &FieldDescriptor, depth: u32) -> Value {
-        let told = self.told.get(field.name()).and_then(|told| self.random.choice(told));
-        let fits = told.filter(|told| told.is_valid(&field.kind()));
-        if let Some(told) = fits.filter(|_| self.random.bool()) {
-            return told.clone();
+        let about = self.about.get(field.name()).and_then(|values| self.random.choice(values));
+        let fits = about.filter(|value| value.is_valid(&field.kind()));
+        if let Some(value) = fits.filter(|_| self.random.u32(..8) > 0) {
+            return value.clone();
         }
         match field.kind() {
             Kind::Bool => Value::Bool(self.random.bool()),
@@ -176,6 +168,25 @@ impl Generator {
             2 => -0.0,
             _ => (self.random.f64() * 1000.0).round() / 10.0,
         }
+    }
+}
+
+fn remember_all(heard: &mut Heard, message: &DynamicMessage) {
+    for (field, value) in message.fields() {
+        remember(heard, &field, value);
+    }
+}
+
+fn remember(heard: &mut Heard, field: &FieldDescriptor, value: &Value) {
+    match value {
+        Value::Message(message) => remember_all(heard, message),
+        Value::List(values) => {
+            for value in values {
+                remember(heard, field, value);
+            }
+        }
+        Value::Map(_) => {}
+        value => heard.entry(field.name().to_owned()).or_default().push(value.clone()),
     }
 }
 

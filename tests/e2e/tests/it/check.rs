@@ -152,7 +152,7 @@ async fn commands_at_random_find_every_hazard_and_nothing_in_plugins_without() {
         assert_eq!(found["dynamic"]["calls"], 2000);
         for method in found["dynamic"]["methods"].as_array().unwrap() {
             // Else nothing was tested.
-            assert!(method["succeeded"].as_u64().unwrap() > 20, "{method}");
+            assert!(method["succeeded"].as_u64().unwrap() > 2, "{method}");
         }
     }
 }
