@@ -13,10 +13,14 @@ const BALANCES: Map<String, u64> = Map::new("balances");
 /// All that was ever brought. It fits 64 bits, and so does whatever part of it is in an account.
 const SUPPLY: Counter = Counter::new("supply");
 
+const NAME_BYTES_MAX: usize = 200;
+
 impl Ledger for Accounts {
     fn open(cx: &mut Command<'_>, request: OpenRequest) -> Result<OpenReply, Status> {
-        if request.account.is_empty() {
-            return Err(Status::invalid_argument("an account needs a name"));
+        // What clients send becomes a part of the state, so it has bounds.
+        if !(1..=NAME_BYTES_MAX).contains(&request.account.len()) {
+            let message = format!("an account's name has 1 to {NAME_BYTES_MAX} bytes");
+            return Err(Status::invalid_argument(message));
         }
         if BALANCES.get(cx, &request.account).is_some() {
             return Err(Status::already_exists("there is an account of that name"));

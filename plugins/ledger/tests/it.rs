@@ -1,4 +1,5 @@
-//! The ledger as its clients know it.
+//! The ledger as its clients know it. Each test runs three times: on the plugin as a library, on
+//! its module, and on a cluster of three nodes where things go wrong.
 
 use std::collections::BTreeMap;
 
@@ -56,11 +57,21 @@ fn nobody_spends_what_is_not_there(t: &mut Machine<Accounts>) -> Result<(), Stat
     Ok(())
 }
 
+#[quorate_test::test(native, wasm, cluster)]
+fn names_have_bounds(t: &mut Machine<Accounts>) -> Result<(), Status> {
+    t.open(open(&"a".repeat(200), 5))?;
+    for name in ["", &"a".repeat(201)] {
+        let refused = t.open(open(name, 5));
+        assert_eq!(refused.map_err(|status| status.code()), Err(Code::InvalidArgument));
+    }
+    Ok(())
+}
+
 /// What the ledger does, in a map.
 #[derive(Default)]
-struct Bank(BTreeMap<String, u64>);
+struct Reference(BTreeMap<String, u64>);
 
-impl Bank {
+impl Reference {
     fn find(&mut self, account: &str) -> Result<&mut u64, Status> {
         self.0.get_mut(account).ok_or_else(|| Status::not_found(""))
     }
@@ -72,7 +83,7 @@ impl Bank {
     }
 }
 
-impl LedgerCalls for Bank {
+impl LedgerCalls for Reference {
     fn open(&mut self, request: OpenRequest) -> Result<OpenReply, Status> {
         if request.account.is_empty() {
             return Err(Status::invalid_argument(""));
@@ -114,7 +125,7 @@ impl LedgerCalls for Bank {
 }
 
 #[quorate_test::model(native, wasm, cluster)]
-impl Model for Bank {
+impl Model for Reference {
     type Plugin = Accounts;
     type Call = LedgerCall;
 
