@@ -107,6 +107,11 @@ impl Cluster {
         self.run_for(SECOND)
     }
 
+    /// How many terms have had a leader.
+    pub fn terms(&self) -> usize {
+        self.oracle.terms_led()
+    }
+
     /// The state as of the last answer.
     pub fn latest_state(&mut self) -> Checked<Arc<dyn StateView>> {
         let heard = self.drive.heard;

@@ -2,6 +2,8 @@
 //!
 //! 1. `stories`: text in, text out
 //! 2. `seeds`: many seeds under all faults
+//! 3. `drive`: clusters that are driven from outside
 
+mod drive;
 mod seeds;
 mod stories;
