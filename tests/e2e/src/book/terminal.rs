@@ -187,9 +187,9 @@ fn mapped(text: &str, ports: impl Iterator<Item = (String, String)>) -> String {
         return text.to_owned();
     }
     let ports: std::collections::BTreeMap<_, _> = ports.collect();
-    let mut parts = text.split(HOST);
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
+    let mut between = text.split(HOST);
+    let mut out = between.next().unwrap_or_default().to_owned();
+    for part in between {
         let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (port, rest) = part.split_at(digits);
         out.extend([HOST, ports.get(port).map_or(port, String::as_str), rest]);
