@@ -1,7 +1,7 @@
 //! The book's pages as programs: what a reader would type is typed, and what the page says that
 //! they see must be seen.
 //!
-//! 1. [`page`]: from Markdown to what is to be done
+//! 1. [`mod@page`]: from Markdown to what is to be done
 //! 2. [`screen`]: whether an output is the one that a page shows
 //! 3. [`terminal`]: does it, in a folder of the page's own
 //! 4. [`links`]: where pages lead, and whether there is something
