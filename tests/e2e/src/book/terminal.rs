@@ -213,7 +213,7 @@ fn command(folder: &Path, bin: &Path, first_port: u16) -> Command {
     command.env("QUORATE_LISTEN", &here).env("QUORATE_AT", &here);
     command.env("CLONE", workspace());
     // All pages share what they build, and a later run finds it.
-    command.env("CARGO_TARGET_DIR", target_dir().join("book")).env("CARGO_TERM_COLOR", "never");
+    command.env("CARGO_TARGET_DIR", target_dir()).env("CARGO_TERM_COLOR", "never");
     command
 }
 
