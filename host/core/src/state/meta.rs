@@ -18,8 +18,7 @@ pub struct Meta {
     pub time_ms: u64,
     /// The group's members as of `applied`, encoded by consensus; empty for the founders.
     pub conf: Bytes,
-    /// A digest of all that was decided up to `applied`, see
-    /// [`chain`](crate::integrity::digest::chain).
+    /// A digest of all that was decided up to `applied`, chained from entry to entry.
     pub digest: u64,
 }
 
