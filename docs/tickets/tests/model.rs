@@ -35,7 +35,8 @@ impl TicketsCalls for Book {
         if request.event.is_empty() || !(1..=1000).contains(&request.seats) {
             return Err(Status::invalid_argument(""));
         }
-        let (seats, _) = self.events.entry(request.event).or_insert((request.seats, [].into()));
+        let known = || (request.seats, BTreeMap::new());
+        let (seats, _) = self.events.entry(request.event).or_insert_with(known);
         if *seats == request.seats { Ok(OpenReply {}) } else { Err(Status::already_exists("")) }
     }
 
