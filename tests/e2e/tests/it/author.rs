@@ -69,6 +69,17 @@ fn add(address: &str, by: u64) -> Result<u64, String> {
     Ok(reply["total"].as_str().unwrap().parse().unwrap())
 }
 
+/// The same, as soon as there is a leader: again only where the node says that nothing was executed.
+fn add_eventually(address: &str, by: u64) -> Result<u64, String> {
+    let deadline = Instant::now() + BUILD_WAIT_MAX;
+    loop {
+        match add(address, by) {
+            Err(why) if why.contains("was not executed") && Instant::now() < deadline => {}
+            done => return done,
+        }
+    }
+}
+
 /// Ends the callers, also when what they call for has failed: the test would wait for ever.
 struct End<'a>(&'a AtomicBool);
 
@@ -215,21 +226,26 @@ async fn whoever_is_killed_in_a_reload_has_the_state_whole() {
     let data = desk.folder.path().join("data");
     let arguments = ["--nodes", "3", "--data", data.to_str().unwrap()];
     let (mut total, mut hits) = (0, 0);
-    for round in 0..3 {
+    // A reload takes some 20 ms, which a busy machine may miss.
+    for round in 0..6 {
+        if hits == 3 {
+            break;
+        }
         let (dev, addresses) = desk.dev(&arguments);
         total += 1 + round;
-        assert_eq!(add(&addresses[0], 1), Ok(total));
+        assert_eq!(add_eventually(&addresses[0], 1), Ok(total));
         desk.give(round, round + 1);
         // It is there for a moment, so this does not pause.
         let deadline = Instant::now() + BUILD_WAIT_MAX;
-        while !data.join("next").exists() && Instant::now() < deadline {
+        let is_over = || dev.said().iter().any(|line| line.starts_with("build 2 serves: "));
+        while !data.join("next").exists() && !is_over() && Instant::now() < deadline {
             thread::yield_now();
         }
         let is_hit = data.join("next").exists();
         dev.kill();
         hits += u32::from(is_hit);
     }
-    note(format_args!("killed in {hits} of 3 reloads"));
+    note(format_args!("killed in {hits} reloads"));
     assert!(hits > 0);
     let (dev, addresses) = desk.dev(&arguments);
     assert_eq!(get(&addresses[2]), total);
