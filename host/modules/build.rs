@@ -18,6 +18,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = out.ancestors().nth(4).unwrap_or_else(|| Path::new(&out)).join("guest");
     let request = BuildRequest::new(root.join("plugins/kv"), target);
     let module = Toolchain::find(root)?.build(&request)?;
-    fs::copy(module.path, out.join("kv.wasm"))?;
+    fs::write(out.join("kv.wasm"), module.wasm)?;
     Ok(())
 }

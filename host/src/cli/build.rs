@@ -33,13 +33,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let built = toolchain
         .build(&BuildRequest::new(dir, shared_target_dir()))
         .with_context(|| format!("building {}", dir.display()))?;
-    let wasm =
-        fs::read(&built.path).with_context(|| format!("reading {}", built.path.display()))?;
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| dir.join(built.path.file_name().expect("a module has a file name")));
-    hand_out(&wasm, &out, arguments.output)
+    let out = arguments.out.clone().unwrap_or_else(|| dir.join(&built.file_name));
+    hand_out(&built.wasm, &out, arguments.output)
 }
 
 /// Writes a new module to its place, if a node would take it.

@@ -106,8 +106,7 @@ fn read(what: &Path) -> Result<Vec<u8>, Failure> {
     let built = toolchain
         .build(&BuildRequest::new(what, shared_target_dir()))
         .with_context(|| format!("building {}", what.display()))?;
-    let reading = || format!("reading {}", built.path.display());
-    Ok(fs::read(&built.path).with_context(reading)?)
+    Ok(built.wasm)
 }
 
 fn manifest_of(old: &Path) -> Result<Manifest, Failure> {

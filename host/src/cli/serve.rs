@@ -99,6 +99,9 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let has_leases = settings.lease_reads || file.lease_reads;
     log.install()?;
     let module = load_module(plugin.as_ref())?;
+    if data.exists() && !data.is_dir() {
+        return Err(usage(format_args!("--data {}: this is not a folder", data.display())));
+    }
     let clients = cluster::bind("--listen", &listen)?;
     let peer_listener = cluster::bind("--peer-listen", &peer_listen)?;
     let Beginning { founders, addresses, birth } = membership::begin(&Wanted {

@@ -38,8 +38,7 @@ fn load(crate_dir: &str) -> Loaded {
     let toolchain = Toolchain::find(Path::new(crate_dir)).map_err(|error| error.to_string())?;
     let request = BuildRequest::new(crate_dir, target_dir());
     let built = toolchain.build(&request).map_err(|error| error.to_string())?;
-    let wasm = fs::read(&built.path).map_err(|error| error.to_string())?;
-    Module::load(&wasm).map_err(|error| error.to_string())
+    Module::load(&built.wasm).map_err(|error| error.to_string())
 }
 
 /// Beside the profiles' folders, if somebody has built modules there before: clones do not get in

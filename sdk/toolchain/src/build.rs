@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -57,11 +58,14 @@ pub fn shared_target_dir() -> PathBuf {
     cache.unwrap_or_else(env::temp_dir).join("quorate/guest")
 }
 
-/// What a build made.
+/// What a build made. Not a place in the target folder: the next build of a plugin with the same
+/// name replaces the file there, whichever folder that plugin is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// The module, in the target folder. A later build of a plugin with the same name replaces it.
-    pub path: PathBuf,
+    /// What the module's file is called.
+    pub file_name: OsString,
+    /// The module.
+    pub wasm: Vec<u8>,
 }
 
 /// Why there is no module.
@@ -71,6 +75,8 @@ pub enum BuildError {
     NoCrate(PathBuf, io::Error),
     /// Cargo could not be run.
     Cargo(PathBuf, io::Error),
+    /// This place in the target folder could not be used.
+    Target(PathBuf, io::Error),
     /// Cargo failed, and has said on stderr why.
     Failed(ExitStatus),
     /// Cargo succeeded without making a module.
@@ -82,6 +88,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::NoCrate(dir, error) => write!(f, "no plugin in {}: {error}", dir.display()),
             Self::Cargo(cargo, error) => write!(f, "cannot run {}: {error}", cargo.display()),
+            Self::Target(path, error) => write!(f, "cannot use {}: {error}", path.display()),
             Self::Failed(status) => write!(f, "the plugin does not build: cargo: {status}"),
             Self::NoModule(dir) => write!(f, "cargo made no module from {}", dir.display()),
         }
@@ -91,7 +98,7 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoCrate(_, error) | Self::Cargo(_, error) => Some(error),
+            Self::NoCrate(_, error) | Self::Cargo(_, error) | Self::Target(_, error) => Some(error),
             Self::Failed(_) | Self::NoModule(_) => None,
         }
     }
@@ -106,6 +113,9 @@ impl Toolchain {
         let target_dir = path::absolute(&request.target_dir).map_err(no_crate)?;
         let not_run = |error| BuildError::Cargo(self.sysroot.cargo(), error);
 
+        // Until the module is read: cargo's own lock ends with cargo, and another build of a plugin
+        // with the same name may put its module in the same place.
+        let _alone = lock(&target_dir)?;
         let mut cargo = self.cargo(&crate_dir, &target_dir, request.overflow_checks);
         let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(not_run)?;
         let stdout = child.stdout.take().expect("it is piped");
@@ -118,7 +128,9 @@ impl Toolchain {
         if !status.success() {
             return Err(BuildError::Failed(status));
         }
-        module.map(|path| Artifact { path }).ok_or(BuildError::NoModule(crate_dir))
+        let path = module.ok_or(BuildError::NoModule(crate_dir))?;
+        let wasm = fs::read(&path).map_err(|error| BuildError::Target(path.clone(), error))?;
+        Ok(Artifact { file_name: path.file_name().unwrap_or_default().to_owned(), wasm })
     }
 
     fn cargo(&self, crate_dir: &Path, target_dir: &Path, overflow_checks: bool) -> Command {
@@ -168,6 +180,15 @@ impl Toolchain {
         }
         flags
     }
+}
+
+/// Waits until no other build is between its start and its module in this target folder.
+fn lock(target_dir: &Path) -> Result<File, BuildError> {
+    let path = target_dir.join("quorate.lock");
+    let locked = fs::create_dir_all(target_dir)
+        .and_then(|()| File::create(&path))
+        .and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| BuildError::Target(path, error))
 }
 
 /// The module that a line of cargo's JSON messages reports, if it does: the file name that ends in

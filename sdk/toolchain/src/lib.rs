@@ -5,7 +5,7 @@
 //!
 //! let toolchain = Toolchain::find(".".as_ref())?;
 //! let module = toolchain.build(&BuildRequest::new("plugins/kv", shared_target_dir()))?;
-//! println!("{}", module.path.display());
+//! println!("{} bytes", module.wasm.len());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

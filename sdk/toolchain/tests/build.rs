@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use quorate_toolchain::{Artifact, BuildError, BuildRequest, Toolchain, shared_target_dir};
+
+/// Of each of two plugins.
+const BUILDS: usize = 8;
 
 const MANIFEST: &str = r#"
 [package]
@@ -43,13 +47,28 @@ fn build(dir: &Path) -> Result<Artifact, BuildError> {
     toolchain.build(&BuildRequest::new(dir, shared_target_dir()))
 }
 
-/// One test, because the builds replace each other's module.
+fn built(dir: &Path) -> Vec<u8> {
+    build(dir).unwrap_or_else(|error| panic!("{error}")).wasm
+}
+
+/// Cargo keeps the modules of two plugins of one name in one file.
+#[test]
+fn builds_of_one_name_at_the_same_time_get_each_their_own_module() {
+    let other = LIBRARY.replace("+ at", "+ at + 1");
+    let dirs = [scratch("one", LIBRARY), scratch("other", &other)];
+    let alone = dirs.each_ref().map(|dir| built(dir));
+    assert!(alone[0] != alone[1]);
+    let is_always_its_own = |at: usize| (0..BUILDS).all(|_| built(&dirs[at]) == alone[at]);
+    let (one, other) = thread::scope(|scope| {
+        let one = scope.spawn(|| is_always_its_own(0));
+        (is_always_its_own(1), one.join().unwrap())
+    });
+    assert!(one && other, "one got the other's module");
+}
+
 #[test]
 fn a_module_depends_on_its_source_and_not_on_where_that_lies() {
-    let modules = ["here", "else/where"].map(|place| {
-        let module = build(&scratch(place, LIBRARY)).unwrap_or_else(|error| panic!("{error}"));
-        fs::read(module.path).unwrap()
-    });
+    let modules = ["here", "else/where"].map(|place| built(&scratch(place, LIBRARY)));
     assert!(modules[0].starts_with(b"\0asm"));
     assert!(modules[0] == modules[1], "the module differs between two folders");
     let home = env!("CARGO_TARGET_TMPDIR").as_bytes();

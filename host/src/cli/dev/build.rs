@@ -1,6 +1,5 @@
 //! One build of the author's crate, up to a module that a node would take.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,13 +44,11 @@ impl Builder {
     pub(super) fn build(&self) -> anyhow::Result<Result<Built, NotBuilt>> {
         let begun = Instant::now();
         let request = BuildRequest::new(&self.dir, shared_target_dir());
-        let built = match self.toolchain.build(&request) {
-            Ok(built) => built,
+        let wasm = match self.toolchain.build(&request) {
+            Ok(built) => built.wasm,
             Err(BuildError::Failed(_)) => return Ok(Err(NotBuilt::Said)),
             Err(error) => return Err(error.into()),
         };
-        let wasm = fs::read(&built.path);
-        let wasm = wasm.with_context(|| format!("reading {}", built.path.display()))?;
         let loaded = match Module::load(&wasm) {
             Ok(module) => Ok(Built { wasm, module, took: begun.elapsed() }),
             Err(LoadError::Refused(refusals)) => {

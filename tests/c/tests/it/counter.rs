@@ -65,7 +65,7 @@ fn in_rust() -> Bench {
         let toolchain = Toolchain::find(&crate_dir).unwrap_or_else(|missing| panic!("{missing}"));
         let request = BuildRequest::new(crate_dir, shared_target_dir());
         let built = toolchain.build(&request).unwrap_or_else(|error| panic!("{error}"));
-        load(&fs::read(built.path).expect("it was built"))
+        load(&built.wasm)
     }))
 }
 
