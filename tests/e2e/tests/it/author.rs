@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use quorate_e2e::binary::{quorate, run};
 use quorate_e2e::process::{Process, Signal};
-use quorate_e2e::{note, turn_alone};
+use quorate_e2e::{note, turn, turn_alone};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -17,8 +17,7 @@ const BUILD_WAIT_MAX: Duration = Duration::from_mins(5);
 const CALL_PAUSE: Duration = Duration::from_millis(50);
 const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// A crate of one's own, with counters. Crates of one name share a module in the target
-/// folder, so its tests run alone.
+/// A crate of one's own, with counters.
 struct Desk {
     folder: TempDir,
 }
@@ -156,7 +155,7 @@ async fn a_save_is_served_with_the_state_it_found_and_a_bad_one_changes_nothing(
 
 #[tokio::test]
 async fn three_nodes_go_on_with_a_new_build_and_no_answer_is_lost() {
-    let _turn = turn_alone().await;
+    let _turn = turn().await;
     let desk = Desk::new();
     let (dev, addresses) = desk.dev(&["--nodes", "3"]);
     assert_eq!(addresses.len(), 3);
@@ -189,7 +188,7 @@ async fn three_nodes_go_on_with_a_new_build_and_no_answer_is_lost() {
 
 #[tokio::test]
 async fn a_data_folder_goes_on_with_another_build_also_after_a_crash() {
-    let _turn = turn_alone().await;
+    let _turn = turn().await;
     let desk = Desk::new();
     let data = desk.folder.path().join("data");
     let arguments = ["--data", data.to_str().unwrap()];
@@ -222,7 +221,7 @@ async fn a_data_folder_goes_on_with_another_build_also_after_a_crash() {
 
 #[tokio::test]
 async fn whoever_is_killed_in_a_reload_has_the_state_whole() {
-    let _turn = turn_alone().await;
+    let _turn = turn().await;
     let desk = Desk::new();
     let data = desk.folder.path().join("data");
     let arguments = ["--nodes", "3", "--data", data.to_str().unwrap()];
