@@ -21,36 +21,41 @@ pub struct Costs {
 /// The bill of the running call, and that of the last one.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    running: Costs,
-    last: Costs,
+    /// `None` before the first call: an instance that goes on for another may have none to serve.
+    running: Option<Costs>,
+    last: Option<Costs>,
 }
 
 impl Meter {
     /// A call begins.
     pub(super) fn begin(&mut self) {
-        self.running = Costs::default();
+        self.running = Some(Costs::default());
     }
 
     /// The running call has crossed for a read of so many bytes.
     pub(super) fn read(&mut self, bytes: usize) {
-        self.running.host_calls += 1;
-        self.running.read_bytes += bytes as u64;
+        if let Some(running) = &mut self.running {
+            running.host_calls += 1;
+            running.read_bytes += bytes as u64;
+        }
     }
 
     /// The same for a write.
     pub(super) fn wrote(&mut self, bytes: usize) {
-        self.running.host_calls += 1;
-        self.running.written_bytes += bytes as u64;
+        if let Some(running) = &mut self.running {
+            running.host_calls += 1;
+            running.written_bytes += bytes as u64;
+        }
     }
 
     /// The running call ends, with so much of its fuel left.
     pub(super) fn end(&mut self, fuel_left: Option<u64>) {
         let fuel = fuel_left.map_or(0, |left| limits::COMMAND_FUEL_MAX.saturating_sub(left));
-        self.last = Costs { fuel, ..self.running };
+        self.last = self.running.map(|running| Costs { fuel, ..running });
     }
 
-    /// What the last call has cost.
-    pub(super) fn last(&self) -> Costs {
+    /// What the last call has cost, if there was one.
+    pub(super) fn last(&self) -> Option<Costs> {
         self.last
     }
 }

@@ -111,8 +111,8 @@ impl Instance {
         Ok((run, left))
     }
 
-    /// What the last call has cost.
-    pub(super) fn last_costs(&mut self) -> Costs {
+    /// What the last call has cost, if there was one.
+    pub(super) fn last_costs(&mut self) -> Option<Costs> {
         self.store.data_mut().meter().last()
     }
 

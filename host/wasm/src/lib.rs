@@ -116,7 +116,7 @@ impl Module {
         let (run, _) = instance.serve(run)?;
         let (mut outcomes, _) = run.into_parts();
         let outcome = outcomes.pop().ok_or_else(|| Fatal::msg("a query without an outcome"))?;
-        Ok((outcome, instance.last_costs()))
+        Ok((outcome, instance.last_costs().unwrap_or_default()))
     }
 }
 
@@ -161,7 +161,7 @@ impl Program for WasmProgram {
             };
             let left;
             (run, left) = instance.serve(run)?;
-            self.last_costs = instance.last_costs();
+            self.last_costs = instance.last_costs().unwrap_or(self.last_costs);
             // One that broke off is of no use any more.
             let stays = self.instances == Instances::Warm && !left;
             *if stays { &mut self.prepared } else { &mut self.spent } = Some(instance);
