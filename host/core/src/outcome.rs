@@ -49,7 +49,28 @@ pub enum Rejection {
     Session(SessionError),
 }
 
+/// Codes of gRPC, for what is not the plugin's own decision.
+const INVALID_ARGUMENT: u32 = 3;
+const DEADLINE_EXCEEDED: u32 = 4;
+const RESOURCE_EXHAUSTED: u32 = 8;
+const FAILED_PRECONDITION: u32 = 9;
+const INTERNAL: u32 = 13;
+
 impl Rejection {
+    /// gRPC's code for it: for a plugin's own decision the plugin's, as it came.
+    pub const fn code(&self) -> u32 {
+        match self {
+            Self::Status { code, .. } => *code,
+            Self::Session(SessionError::Reused) => INVALID_ARGUMENT,
+            Self::Session(
+                SessionError::Expired | SessionError::NeverOpened | SessionError::Forgotten { .. },
+            ) => FAILED_PRECONDITION,
+            Self::Trap { .. } => INTERNAL,
+            Self::Deadline => DEADLINE_EXCEEDED,
+            Self::OutOfFuel | Self::OutOfMemory | Self::OverLimit { .. } => RESOURCE_EXHAUSTED,
+        }
+    }
+
     /// A trap of that reason.
     pub fn trap(reason: impl Into<String>) -> Self {
         Self::Trap { reason: reason.into() }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 use quorate_core::limits;
 use quorate_core::outcome::Rejection;
@@ -22,31 +23,13 @@ pub const SESSION_KEY: &str = "quorate-session";
 
 /// The status of a rejection: part of the replicated outcome.
 pub fn of_rejection(rejection: &Rejection) -> v1::Status {
-    let code = match rejection {
-        Rejection::Status { code, message, details } => {
-            return v1::Status {
-                code: *code,
-                message: cut(message, limits::STATUS_MESSAGE_BYTES_MAX),
-                details: details.clone(),
-                session: String::new(),
-            };
-        }
-        Rejection::Session(SessionError::Reused) => Code::InvalidArgument,
-        Rejection::Session(
-            SessionError::Expired | SessionError::NeverOpened | SessionError::Forgotten { .. },
-        ) => Code::FailedPrecondition,
-        Rejection::Trap { .. } => Code::Internal,
-        Rejection::Deadline => Code::DeadlineExceeded,
-        Rejection::OutOfFuel | Rejection::OutOfMemory | Rejection::OverLimit { .. } => {
-            Code::ResourceExhausted
-        }
+    let (details, session) = match rejection {
+        Rejection::Status { details, .. } => (details.clone(), String::new()),
+        Rejection::Session(error) => (Bytes::new(), session_error(*error).to_owned()),
+        _ => (Bytes::new(), String::new()),
     };
     let message = cut(&rejection.to_string(), limits::STATUS_MESSAGE_BYTES_MAX);
-    let session = match rejection {
-        Rejection::Session(error) => session_error(*error).to_owned(),
-        _ => String::new(),
-    };
-    v1::Status { code: code as u32, message, details: bytes::Bytes::new(), session }
+    v1::Status { code: rejection.code(), message, details, session }
 }
 
 /// For a program.
@@ -181,7 +164,7 @@ mod tests {
         let own = Rejection::Status {
             code: 5,
             message: "no such account".to_owned(),
-            details: bytes::Bytes::from_static(b"details"),
+            details: Bytes::from_static(b"details"),
         };
         let status = to_tonic(of_rejection(&own));
         assert_eq!(status.code(), Code::NotFound);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use quorate_abi::{IMPORT_MODULE, MANIFEST_SECTION, export};
+use quorate_abi::{IMPORT_MODULE, MANIFEST_SECTION, export, import};
 use quorate_core::limits;
 use rustc_demangle::demangle;
 use sha2::Digest as _;
@@ -13,7 +13,6 @@ use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::{KnownCustom, Name, Parser, Payload, ValType, Validator};
 
 use crate::engine::FEATURES;
-use crate::imports::SIGNATURES;
 use crate::manifest::Manifest;
 use crate::refusal::Refusal;
 
@@ -155,7 +154,7 @@ impl Report {
         let entity = types.entity_type_from_import(import);
         let found = entity.map_or_else(|| "unknown".to_owned(), |entity| describe(types, entity));
         self.imports.push(format!("{}.{} {found}", import.module, import.name));
-        let known = SIGNATURES
+        let known = import::SIGNATURES
             .iter()
             .find(|(name, ..)| import.module == IMPORT_MODULE && import.name == *name);
         let Some(&(_, params, returns)) = known else {

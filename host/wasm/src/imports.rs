@@ -13,18 +13,6 @@ use crate::fuel;
 use crate::guest::{Guest, cut, trap};
 use crate::trap::Halt;
 
-/// All imports of the ABI: name, how many `i32` it takes, whether it returns an `i64`.
-pub(super) const SIGNATURES: [(&str, usize, bool); 8] = [
-    (import::NEXT, 5, true),
-    (import::KV_GET, 4, true),
-    (import::KV_PUT, 4, false),
-    (import::KV_DELETE, 2, true),
-    (import::KV_DELETE_RANGE, 4, true),
-    (import::KV_SCAN, 8, true),
-    (import::LOG, 3, false),
-    (import::ABORT, 3, false),
-];
-
 /// Bytes of a guest's memory, as the guest says.
 #[derive(Clone, Copy)]
 struct Span {

@@ -46,6 +46,19 @@ pub mod import {
     pub const LOG: &str = "log";
     /// `abort(text, text_len, line)`: a panic's message. Does not return.
     pub const ABORT: &str = "abort";
+
+    /// All of them, for those who check or write modules: name, how many `i32` it takes, whether
+    /// it returns an `i64`.
+    pub const SIGNATURES: [(&str, usize, bool); 8] = [
+        (NEXT, 5, true),
+        (KV_GET, 4, true),
+        (KV_PUT, 4, false),
+        (KV_DELETE, 2, true),
+        (KV_DELETE_RANGE, 4, true),
+        (KV_SCAN, 8, true),
+        (LOG, 3, false),
+        (ABORT, 3, false),
+    ];
 }
 
 /// What a guest exports.

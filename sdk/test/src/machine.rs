@@ -7,7 +7,6 @@ use std::time::Duration;
 use prost::Message;
 use quorate_abi::method_id;
 use quorate_core::outcome::Rejection;
-use quorate_core::session::SessionError;
 use quorate_sdk::{Caller, Code, MethodPath, Plugin, Status};
 
 use crate::cluster::Cluster;
@@ -233,20 +232,12 @@ impl<P: Plugin + 'static> Caller for Machine<P> {
 
 /// A rejection as a client sees it.
 fn status_of(rejection: &Rejection) -> Status {
-    let code = match rejection {
-        Rejection::Status { code, message, details } => {
-            let code = Code::from_number(*code).unwrap_or(Code::Unknown);
-            return Status::new(code, message).with_details(details.to_vec());
-        }
-        Rejection::Session(SessionError::Reused) => Code::InvalidArgument,
-        Rejection::Session(_) => Code::FailedPrecondition,
-        Rejection::Trap { .. } => Code::Internal,
-        Rejection::Deadline => Code::DeadlineExceeded,
-        Rejection::OutOfFuel | Rejection::OutOfMemory | Rejection::OverLimit { .. } => {
-            Code::ResourceExhausted
-        }
-    };
-    Status::new(code, rejection.to_string())
+    let code = Code::from_number(rejection.code()).unwrap_or(Code::Unknown);
+    let status = Status::new(code, rejection.to_string());
+    match rejection {
+        Rejection::Status { details, .. } => status.with_details(details.to_vec()),
+        _ => status,
+    }
 }
 
 impl<P> fmt::Debug for Machine<P> {

@@ -11,9 +11,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use quorate_e2e::binary::run;
 use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::kv::Kv;
+use quorate_e2e::{noise, wait};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
@@ -27,7 +29,6 @@ const LARGE_BYTES: usize = 16 * 1024;
 const SMALL_BYTES: usize = 256;
 /// How long the load is measured without a transfer.
 const CALM: Duration = Duration::from_secs(15);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 const TRANSFER_MAX: Duration = Duration::from_mins(5);
 /// Less than this much behind, a learner follows.
 const BEHIND_MAX: u64 = 2000;
@@ -87,29 +88,15 @@ async fn fill(kv: &Kv, mebibytes: usize) -> anyhow::Result<()> {
     for part in 0..16 {
         let kv = kv.clone();
         tasks.spawn(async move {
-            let mut random = 88_172_645_463_325_252_u64 + part as u64;
             for number in (part..count).step_by(16) {
-                let mut value = Vec::with_capacity(LARGE_BYTES);
-                while value.len() < LARGE_BYTES {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    value.extend_from_slice(&random.to_le_bytes());
-                }
-                while let Err(status) = kv.put(format!("large {number:08}"), value.clone()).await {
-                    let is_busy = matches!(
-                        status.code(),
-                        tonic::Code::ResourceExhausted | tonic::Code::Unavailable
-                    );
-                    anyhow::ensure!(is_busy, "{status}");
-                    time::sleep(Duration::from_millis(20)).await;
-                }
+                let value = Bytes::from(noise(number as u64, LARGE_BYTES));
+                kv.put(format!("large {number:08}"), value).await?;
             }
-            Ok(())
+            anyhow::Ok(())
         });
     }
     while let Some(done) = tasks.join_next().await {
-        done??;
+        done?.context("filling the state")?;
     }
     Ok(())
 }
@@ -174,23 +161,16 @@ async fn load(
 
 /// Waits until a learner follows.
 async fn caught_up(cluster: &Cluster, leader: u64, learner: u64) {
-    let looked = async {
-        loop {
-            let seen = cluster.status(leader);
-            let nodes = seen["nodes"].as_array().cloned().unwrap_or_default();
-            let applied = |id: u64| {
-                let node = nodes.iter().find(|node| node["id"] == id)?;
-                node["applied"].as_u64()
-            };
-            if let (Some(leads), Some(learns)) = (applied(leader), applied(learner))
-                && learns + BEHIND_MAX >= leads
-            {
-                return;
-            }
-            time::sleep(LOOK_EVERY).await;
+    wait::eventually("a learner that follows", TRANSFER_MAX, async || {
+        let seen = cluster.status(leader);
+        let nodes = seen["nodes"].as_array().expect("a list");
+        let applied = |id: u64| nodes.iter().find(|node| node["id"] == id)?["applied"].as_u64();
+        match (applied(leader), applied(learner)) {
+            (Some(leads), Some(learns)) if learns + BEHIND_MAX >= leads => Ok(()),
+            _ => Err(seen.to_string()),
         }
-    };
-    time::timeout(TRANSFER_MAX, looked).await.expect("a learner is caught up within minutes");
+    })
+    .await;
 }
 
 fn change(cluster: &Cluster, at: u64, arguments: &[&str]) -> anyhow::Result<()> {

@@ -56,6 +56,13 @@ pub fn workspace() -> PathBuf {
     root.expect("tests/e2e lies in the workspace").to_owned()
 }
 
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
+}
+
 /// Says what a test has measured; shown with `--nocapture`, and when it fails.
 #[expect(clippy::print_stderr, reason = "the test runner captures it")]
 pub fn note(what: fmt::Arguments<'_>) {

@@ -6,18 +6,9 @@ use wasm_encoder::{
     MemoryType, Module, TypeSection, ValType,
 };
 
-/// All imports: name, how many `i32` it takes, whether it returns an `i64`. An import's place here
-/// is its function index, and the index of its signature, in all modules that are written here.
-pub const IMPORTS: [(&str, usize, bool); 8] = [
-    (import::NEXT, 5, true),
-    (import::KV_GET, 4, true),
-    (import::KV_PUT, 4, false),
-    (import::KV_DELETE, 2, true),
-    (import::KV_DELETE_RANGE, 4, true),
-    (import::KV_SCAN, 8, true),
-    (import::LOG, 3, false),
-    (import::ABORT, 3, false),
-];
+/// All imports. An import's place here is its function index, and the index of its signature, in
+/// all modules that are written here.
+pub const IMPORTS: [(&str, usize, bool); 8] = import::SIGNATURES;
 
 /// Function indexes of the imports.
 pub mod call {

@@ -282,7 +282,7 @@ fn the_gate_and_the_linker_know_the_same_imports() {
         })
         .collect();
     offered.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let mut known = imports::SIGNATURES.to_vec();
+    let mut known = quorate_abi::import::SIGNATURES.to_vec();
     known.sort_unstable();
     assert_eq!(offered.len(), known.len());
     for ((name, params, returns), (offered, func)) in known.iter().zip(offered) {

@@ -12,7 +12,7 @@ use quorate_e2e::disk::Disks;
 use quorate_e2e::kv::Kv;
 use quorate_e2e::ledger::{Ledger, Load};
 use quorate_e2e::process::{Process, Signal};
-use quorate_e2e::{is_full, note, ports, turn, turn_alone, wait};
+use quorate_e2e::{is_full, noise, note, ports, turn, turn_alone, wait};
 use serde_json::Value;
 
 /// A value that fills a chunk and does not compress.
@@ -50,15 +50,8 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// Values that do not compress, more than any buffer on the way holds.
 async fn put_large_values(kv: &Kv) {
-    let mut random = 88_172_645_463_325_252_u64;
     for number in 0..LARGE_VALUES {
-        let mut value = Vec::with_capacity(LARGE_BYTES);
-        while value.len() < LARGE_BYTES {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            value.extend_from_slice(&random.to_le_bytes());
-        }
+        let value = noise(number as u64, LARGE_BYTES);
         kv.put(format!("large {number}"), value).await.unwrap();
     }
 }

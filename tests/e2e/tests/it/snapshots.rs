@@ -11,7 +11,7 @@ use quorate_e2e::kv::Kv;
 use quorate_e2e::ledger::{Ledger, Load};
 use quorate_e2e::proxy::Fault;
 use quorate_e2e::session::Session;
-use quorate_e2e::{note, turn, wait};
+use quorate_e2e::{noise, note, turn, wait};
 use serde_json::Value;
 
 /// Logs so short that a moment is too long to be away.
@@ -127,14 +127,8 @@ async fn a_node_that_forgot_its_log_joins_anew_by_a_snapshot() {
 
 /// Values that do not compress, so that it takes a while until they are there.
 async fn put_noise(kv: &Kv, mebibytes: usize) {
-    let mut random = 7_u64;
     for number in 0..2 * mebibytes {
-        let mut value = Vec::with_capacity(HALF_MEBIBYTE);
-        while value.len() < HALF_MEBIBYTE {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            value.extend_from_slice(&(random >> 32).to_le_bytes()[..4]);
-        }
-        let value = bytes::Bytes::from(value);
+        let value = bytes::Bytes::from(noise(number as u64, HALF_MEBIBYTE));
         let key = format!("noise {number:04}");
         wait::eventually("a Put", wait::LONG, async || {
             let put = kv.put(key.clone(), value.clone()).await;
