@@ -131,7 +131,7 @@ impl Integrity {
         self.watch().set_nearly_full(is_nearly_full);
         let changed = self.nearly_full.swap(is_nearly_full, Ordering::Relaxed) != is_nearly_full;
         if changed && is_nearly_full {
-            tracing::error!("the disk is nearly full: writes are refused until there is room");
+            tracing::warn!("the disk is nearly full: writes are refused until there is room");
         } else if changed {
             tracing::info!("there is room on the disk again");
         }
