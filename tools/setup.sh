@@ -89,11 +89,23 @@ setup_book() {
     --quiet --root "$tools"
 }
 
+# Cargo tells clones that share a target folder apart by the times of their files alone: what
+# another one has built since would be taken for a build of this one.
+claim_target() {
+  local dir=${CARGO_TARGET_DIR:-}
+  [[ -n $dir ]] || return 0
+  mkdir -p "$dir"
+  [[ $(cat "$dir/quorate.clone" 2>/dev/null) != "$PWD" ]] || return 0
+  find . \( -name .git -o -path ./target -o -path ./dist \) -prune -o -type f -exec touch {} +
+  echo "$PWD" >"$dir/quorate.clone"
+}
+
 check_rust
 if [[ ${1:-} == book ]]; then
   setup_book
   exit
 fi
+claim_target
 setup_cpp
 setup_target
 case ${1:-} in

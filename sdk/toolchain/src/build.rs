@@ -9,7 +9,7 @@ use std::path::{self, Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use crate::find::Std;
-use crate::{TARGET, Toolchain, command};
+use crate::{TARGET, Toolchain, command, owners};
 
 /// A plugin needs little stack, and a fresh instance has all of its memory to clear: this is what
 /// an instance costs (the linker's default of 1 MiB doubles it).
@@ -30,6 +30,9 @@ const PROFILE: [&str; 9] = [
     "panic=\"abort\"",
     "strip=\"debuginfo\"",
 ];
+
+/// Its name, which is also that of its folders.
+const PROFILE_DIR: &str = "guest";
 
 /// What to compile, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +119,10 @@ impl Toolchain {
         // Until the module is read: cargo's own lock ends with cargo, and another build of a plugin
         // with the same name may put its module in the same place.
         let _alone = lock(&target_dir)?;
+        let members = self.members(&crate_dir).map_err(not_run)?;
+        let profile_dirs = [Path::new(PROFILE_DIR), &Path::new(TARGET).join(PROFILE_DIR)];
+        owners::claim(&target_dir, &profile_dirs, &members)
+            .map_err(|error| BuildError::Target(target_dir.clone(), error))?;
         let mut cargo = self.cargo(&crate_dir, &target_dir, request.overflow_checks);
         let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(not_run)?;
         let stdout = child.stdout.take().expect("it is piped");
@@ -133,11 +140,19 @@ impl Toolchain {
         Ok(Artifact { file_name: path.file_name().unwrap_or_default().to_owned(), wasm })
     }
 
+    /// The packages of the plugin's workspace; none where cargo cannot tell, as its build will say.
+    fn members(&self, crate_dir: &Path) -> io::Result<Vec<String>> {
+        let mut cargo = command(self.sysroot.cargo(), crate_dir);
+        cargo.args(["metadata", "--no-deps", "--format-version=1"]).stderr(Stdio::null());
+        let said = cargo.output()?;
+        Ok(owners::members_of(&String::from_utf8_lossy(&said.stdout)))
+    }
+
     fn cargo(&self, crate_dir: &Path, target_dir: &Path, overflow_checks: bool) -> Command {
         let mut cargo = command(self.sysroot.cargo(), crate_dir);
         // `rustc` rather than `build`, to ask for the module alone: a plugin is a Rust library as
         // well, for its tests, and cargo leaves out link-time optimization when it makes both.
-        cargo.args(["rustc", "--lib", "--crate-type=cdylib", "--profile=guest"]);
+        cargo.args(["rustc", "--lib", "--crate-type=cdylib", "--profile", PROFILE_DIR]);
         cargo.args(["--message-format=json-render-diagnostics", "--target", TARGET]);
         cargo.arg("--target-dir").arg(target_dir);
         cargo.arg("--manifest-path").arg(crate_dir.join("Cargo.toml"));

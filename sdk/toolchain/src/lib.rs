@@ -30,6 +30,7 @@
 
 mod build;
 mod find;
+mod owners;
 
 pub use build::{Artifact, BuildError, BuildRequest, shared_target_dir};
 pub use find::{Missing, Toolchain};
