@@ -77,8 +77,12 @@ enum Output {
     Json,
 }
 
+/// The exit code for what was asked wrongly.
+const WRONG: u8 = 2;
 /// The exit code for what was refused, and will be again.
 const REFUSED: u8 = 3;
+/// The exit code for what may go well later, or of which the outcome is not known.
+const LATER: u8 = 4;
 
 /// Why a command did not do what it was asked.
 enum Failure {
@@ -134,7 +138,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => {
             complain(format_args!("error: {error:#}"));
-            ExitCode::from(2)
+            ExitCode::from(WRONG)
         }
         Err(Failure::Failed(error)) => {
             complain(format_args!("error: {error:#}"));
@@ -154,13 +158,13 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         complain(format_args!("{}", error.render()));
-        return ExitCode::from(2);
+        return ExitCode::from(WRONG);
     }
     let text = error.render().to_string();
     let problem = text.split("\n\nUsage").next().unwrap_or(&text);
     let words: Vec<_> = problem.split_whitespace().collect();
     complain(format_args!("{} (see --help)", words.join(" ")));
-    ExitCode::from(2)
+    ExitCode::from(WRONG)
 }
 
 /// The program as it can be called again, from any folder.

@@ -11,16 +11,14 @@ use quorate_proto::v1;
 use quorate_proto::v1::admin_client::AdminClient;
 use quorate_proto::v1::change_error::Kind;
 use serde_json::{Value, json};
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
-use super::connect::connect;
-use super::{Failure, Output, REFUSED, complain, say};
+use super::connect::{connect, exit_code};
+use super::{Failure, LATER, Output, REFUSED, WRONG, complain, say};
 
 /// Where a node is when nobody says otherwise: that of `quorate dev`.
 const AT: &str = "127.0.0.1:7400";
-/// A refusal that may pass.
-const LATER: u8 = 4;
 
 /// The node to ask, and how to print.
 #[derive(Clone, Debug, Args)]
@@ -214,14 +212,12 @@ fn refused(status: &Status, output: Output) -> Failure {
             say(format_args!("{error:#}"));
         }
     }
-    match (kind, status.code()) {
-        (Kind::Invalid, _) | (Kind::Other, Code::InvalidArgument) => Failure::Code(2),
-        (Kind::NoLeader | Kind::UnderWay | Kind::Undecided | Kind::TooFarBehind, _)
-        | (
-            Kind::Other,
-            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled,
-        ) => Failure::Code(LATER),
-        (Kind::Other, _) => Failure::Said,
+    match kind {
+        Kind::Other => exit_code(status.code()),
+        Kind::Invalid => Failure::Code(WRONG),
+        Kind::NoLeader | Kind::UnderWay | Kind::Undecided | Kind::TooFarBehind => {
+            Failure::Code(LATER)
+        }
         _ => Failure::Code(REFUSED),
     }
 }

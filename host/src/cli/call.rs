@@ -13,7 +13,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor, Seriali
 use serde_json::Value;
 use tonic::Code;
 
-use super::connect::connect;
+use super::connect::{connect, exit_code};
 use super::{Failure, complain, say, usage};
 use crate::rpc::codec::BytesCodec;
 use crate::rpc::consistency::READ_KEY;
@@ -115,7 +115,7 @@ pub(super) fn failed(status: &tonic::Status) -> Failure {
     if !status.details().is_empty() {
         complain(format_args!("details: {}", status.details().escape_ascii()));
     }
-    Failure::Said
+    exit_code(status.code())
 }
 
 fn encode(

@@ -1,10 +1,12 @@
-//! A connection to one of several nodes.
+//! A connection to one of several nodes, and how a command ends for what is answered there.
 
 use std::error::Error;
 use std::time::Duration;
 
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::{Failure, LATER, REFUSED, WRONG};
 
 /// How long a node may take to be reached.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -39,4 +41,23 @@ fn root(error: &dyn Error) -> &dyn Error {
         cause = deeper;
     }
     cause
+}
+
+/// How a command ends that came to this, once it has been said.
+pub(super) fn exit_code(code: Code) -> Failure {
+    match code {
+        Code::InvalidArgument | Code::Unimplemented => Failure::Code(WRONG),
+        Code::Unavailable
+        | Code::ResourceExhausted
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Aborted => Failure::Code(LATER),
+        Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::FailedPrecondition
+        | Code::OutOfRange => Failure::Code(REFUSED),
+        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Failure::Said,
+    }
 }

@@ -46,13 +46,13 @@ async fn replies_are_json_and_problems_are_one_line_with_an_exit_code() {
     }
 
     let service = call(&[at, "nobody.v1.Nothing/Put"]);
-    let line = problem(&service, 1);
+    let line = problem(&service, 2);
     assert!(line.starts_with("UNIMPLEMENTED: ") && line.contains("kv.v1.Kv"), "{line}");
     let method = call(&[at, "kv.v1.Kv/Take"]);
-    let line = problem(&method, 1);
+    let line = problem(&method, 2);
     assert!(line.starts_with("UNIMPLEMENTED: ") && line.contains("Put"), "{line}");
     let empty_key = call(&["--text", at, "kv.v1.Kv/Put", r#"{"key": "", "value": "b"}"#]);
-    let line = problem(&empty_key, 1);
+    let line = problem(&empty_key, 2);
     assert!(line.starts_with("INVALID_ARGUMENT: ") && line.contains("key"), "{line}");
 
     for request in ["{", "[]", "7", r#"{"nothing": 1}"#, r#"{"key": 1}"#, r#"{"key": "%"}"#] {
@@ -78,7 +78,7 @@ async fn a_node_that_is_not_there_is_unavailable() {
     let _turn = turn().await;
     let nobody = ports::local(ports::free());
     let ran = call(&[&nobody, "kv.v1.Kv/Put"]);
-    let line = problem(&ran, 1);
+    let line = problem(&ran, 4);
     assert!(line.starts_with("UNAVAILABLE: ") && line.contains(&nobody), "{line}");
     assert!(problem(&call(&["not an address", "kv.v1.Kv/Put"]), 2).contains("not an address"));
 }
