@@ -3,6 +3,7 @@
 
 mod admin;
 mod attach;
+mod bench;
 mod build;
 mod call;
 mod check;
@@ -65,6 +66,9 @@ enum Command {
     /// Save the state of a running service to a file, and make a cluster from one
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Measure how fast it is on this machine, beside etcd and by itself
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 /// How results are printed.
@@ -133,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Snapshot(command) => snapshot::run(&command),
+        Command::Bench(command) => bench::run(command),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

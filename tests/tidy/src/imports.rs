@@ -17,6 +17,7 @@ const RESERVED: [Reserved; 6] = [
         homes: &[
             "host/src/rpc",
             "host/src/peers",
+            "host/src/bench/client",
             "host/src/cli/call",
             "host/src/cli/admin",
             "host/src/cli/connect",

@@ -4,6 +4,7 @@
 
 mod author;
 mod backup;
+mod bench;
 mod book;
 mod call;
 mod check;

@@ -1,0 +1,235 @@
+//! `quorate bench`: measures what users run. Each of its commands gives one table, for people on
+//! standard output and for programs as JSON, and pictures of it.
+//!
+//! Exit codes beyond those of all commands: 130 and 143 when a signal ended it.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, value_parser};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, say, usage};
+use crate::bench::client::Route;
+use crate::bench::pace::Pace;
+use crate::bench::report::Report;
+use crate::bench::work::Data;
+use crate::bench::{etcd, machine, servers};
+
+/// Where pictures go, and below it the servers' data.
+const OUT: &str = "target/bench";
+/// How long one measurement may take.
+const SECONDS_MAX: f64 = 86_400.0;
+/// More would be refused by the servers.
+const CLIENTS_MAX: i64 = 4096;
+const VALUE_BYTES_MAX: i64 = 1_000_000;
+/// What a shell says of a process that a signal ended, without the signal's number.
+const SIGNALLED: u8 = 128;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Compare with an etcd server: the same puts and gets on both, in alternation
+    Etcd(Etcd),
+}
+
+/// What all measurements have.
+#[derive(Debug, Args)]
+struct Common {
+    /// How long each figure is measured, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "2")]
+    seconds: Duration,
+    /// How long each load goes on before it is measured, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0.5")]
+    warm_up: Duration,
+    /// Call at this rate, and count from when a call was to begin, instead of calling again as
+    /// soon as an answer is there: not how many calls at most, but how long they take
+    #[arg(long, value_name = "CALLS_PER_SECOND")]
+    rate: Option<NonZeroU32>,
+    /// Connections, shared by the clients
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1024))]
+    connections: u16,
+    /// Which nodes are called
+    #[arg(long, value_enum, default_value_t = Route::Leader)]
+    connect: Route,
+    /// The length of a key is 16 bytes; how many of them there are
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    keys: u32,
+    /// Where servers have their data, which must not be in memory [default: data below --out]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Where pictures go
+    #[arg(long, value_name = "DIR", default_value = OUT)]
+    out: PathBuf,
+    /// Write the table to this file, too, for programs
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Etcd {
+    /// An etcd that runs [default: start the one in PATH, beside Quorate]
+    #[arg(long, value_name = "URL,URL", value_delimiter = ',', value_parser = endpoint)]
+    endpoints: Vec<String>,
+    /// The sizes of clusters [default: 1, or as many as there are endpoints]
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    #[arg(value_parser = value_parser!(u32).range(1..=7))]
+    nodes: Vec<u32>,
+    /// How many call at the same time
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,64,256")]
+    #[arg(value_parser = value_parser!(u32).range(1..=CLIENTS_MAX))]
+    clients: Vec<u32>,
+    /// The length of a value
+    #[arg(long, value_name = "BYTES", default_value_t = 256)]
+    #[arg(value_parser = value_parser!(u32).range(0..=VALUE_BYTES_MAX))]
+    value_bytes: u32,
+    /// How often each figure is measured; the median is shown
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Etcd(arguments) => arguments.run(),
+    }
+}
+
+impl Etcd {
+    fn run(self) -> Result<(), Failure> {
+        if self.endpoints.is_empty() && !servers::has_etcd() {
+            return Err(usage(
+                "there is no etcd in PATH: install it (Debian: apt-get install etcd-server), or \
+                 name one that runs with --endpoints",
+            ));
+        }
+        let nodes: Vec<usize> = match (self.nodes.as_slice(), self.endpoints.len()) {
+            ([], 0) => vec![1],
+            ([], endpoints) => vec![endpoints],
+            (nodes, _) => nodes.iter().map(|count| *count as usize).collect(),
+        };
+        let common = self.common;
+        let plan = etcd::Plan {
+            folder: common.folder()?,
+            etcd: self.endpoints,
+            nodes,
+            clients: self.clients.iter().map(|count| *count as usize).collect(),
+            connections: common.connections.into(),
+            route: common.connect,
+            data: Data { keys: common.keys, value_bytes: self.value_bytes as usize },
+            rounds: self.rounds.into(),
+            pace: common.pace(),
+        };
+        common.report(etcd::run(&plan))
+    }
+}
+
+impl Common {
+    fn pace(&self) -> Pace {
+        Pace { warm_up: self.warm_up, lasts: self.seconds, rate_per_second: self.rate }
+    }
+
+    /// Where servers have their data: on a disk.
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        let folder = self.dir.clone().unwrap_or_else(|| self.out.join("data"));
+        let name = folder.display();
+        let wrong = |error: std::io::Error| usage(format_args!("--dir {name}: {error}"));
+        fs::create_dir_all(&folder).map_err(wrong)?;
+        if machine::is_in_memory(&folder).map_err(wrong)? {
+            let why = "this folder is in memory, where a sync costs nothing; name one on a disk";
+            return Err(usage(format_args!("--dir {name}: {why}")));
+        }
+        fs::canonicalize(&folder).map_err(wrong)
+    }
+
+    /// Measures until it is done or a signal comes, and shows what came of it.
+    fn report(&self, measure: impl Future<Output = anyhow::Result<Report>>) -> Result<(), Failure> {
+        // Before it takes minutes, not behind.
+        writable(&self.out)?;
+        let folder = self.json.as_deref().and_then(Path::parent);
+        folder.filter(|folder| !folder.as_os_str().is_empty()).map_or(Ok(()), writable)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.context("the runtime does not start")?;
+        let report = runtime.block_on(async {
+            tokio::select! {
+                report = measure => Ok(report?),
+                number = signalled() => Err(Failure::Code(SIGNALLED + number?)),
+            }
+        })?;
+        say(format_args!("{report}"));
+        for chart in &report.charts {
+            let file = self.out.join(format!("{}.svg", chart.name));
+            chart.draw(&file).with_context(|| format!("{}", file.display()))?;
+            say(format_args!("picture   {}", file.display()));
+        }
+        if let Some(file) = &self.json {
+            let name = || format!("--json {}", file.display());
+            fs::write(file, format!("{:#}\n", report.json())).with_context(name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a signal to end, and gives its number. What is under way is then dropped, and with it
+/// all servers.
+async fn signalled() -> anyhow::Result<u8> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(tokio::select! {
+        _ = interrupt.recv() => 2,
+        _ = terminate.recv() => 15,
+    })
+}
+
+fn writable(folder: &Path) -> Result<(), Failure> {
+    let name = folder.display();
+    fs::create_dir_all(folder).map_err(|error| usage(format_args!("{name}: {error}")))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err(format!("write seconds, such as 0.5, up to {SECONDS_MAX}")),
+    }
+}
+
+/// `HOST:PORT` of a URL, or as it is.
+fn endpoint(text: &str) -> Result<String, String> {
+    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if !has_port || address.contains('/') {
+        return Err("write http://HOST:PORT, or HOST:PORT; there is no TLS".to_owned());
+    }
+    Ok(address.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_addresses_or_urls() {
+        for text in ["127.0.0.1:2379", "http://127.0.0.1:2379", "http://127.0.0.1:2379/"] {
+            assert_eq!(endpoint(text).as_deref(), Ok("127.0.0.1:2379"));
+        }
+        for text in ["https://a:1", "a", "http://a", "a:x", ""] {
+            assert!(endpoint(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for text in ["", "-1", "x", "NaN", "inf", "1e9"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `quorate bench`, with loads that are too short to say anything: its tables, its JSON and its
+//! pictures are there, and it leaves no process behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use quorate_e2e::binary::{Ran, quorate, run, run_within};
+use quorate_e2e::process::{Process, Signal};
+use quorate_e2e::{turn, wait};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What the shortest load takes, on a machine that is busy.
+const BENCH_WAIT_MAX: Duration = Duration::from_mins(3);
+
+/// A folder on a disk, where benches run.
+fn folder() -> TempDir {
+    tempfile::tempdir_in(quorate_e2e::binary::target_dir()).unwrap()
+}
+
+fn bench(name: &str, seconds: &str, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = quorate();
+    command.current_dir(folder).args(["bench", name, "--json", "table.json"]);
+    command.args(["--seconds", seconds, "--warm-up", "0.1", "--keys", "200"]).args(arguments);
+    command
+}
+
+/// What is left of the servers that were started in a folder.
+fn servers(folder: &Path) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(folder.to_str().unwrap())).collect()
+}
+
+/// Runs a bench, and gives its table of that name.
+fn table(name: &str, table: &str, arguments: &[&str], pictures: &[&str]) -> Vec<Value> {
+    let folder = folder();
+    let command = bench(name, "0.2", folder.path(), arguments);
+    let Ran { code, out, err } = run_within(command, BENCH_WAIT_MAX);
+    assert_eq!(code, 0, "{err}");
+    let machine = out.lines().find(|line| line.starts_with("machine ")).expect("what it ran on");
+    assert!(machine.contains("cores"), "{out}");
+    assert!(out.contains("fdatasync: p50") && out.contains("versions  quorate"), "{out}");
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("table.json")).unwrap()).unwrap();
+    assert_eq!(json["bench"], *name);
+    assert!(json["machine"]["fdatasync_p50_us"].as_f64().unwrap() > 0.0, "{json}");
+    for picture in pictures {
+        let path = folder.path().join(format!("target/bench/{picture}.svg"));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"), "{picture}");
+    }
+    assert_eq!(servers(folder.path()), Vec::<String>::new());
+    let left: Vec<_> = fs::read_dir(folder.path().join("target/bench/data")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    json["tables"][table].as_array().unwrap().clone()
+}
+
+fn is_positive(row: &Value, figures: &[&str]) {
+    for figure in figures {
+        assert!(row[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {row}");
+    }
+}
+
+#[tokio::test]
+async fn a_comparison_with_etcd_has_both_figures_and_their_ratio() {
+    if Command::new("etcd").arg("--version").output().is_err() {
+        // Where there is none, its lack must be said, and how to help it.
+        let ran = run(&["bench", "etcd"]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("apt-get install etcd-server"), "{ran:?}");
+        return;
+    }
+    let _turn = turn().await;
+    let arguments = ["--clients", "2", "--rounds", "1", "--nodes", "1,3"];
+    let rows = table("etcd", "etcd", &arguments, &["etcd-1", "etcd-3"]);
+    let calls: Vec<_> = rows.iter().map(|row| row["operation"].as_str().unwrap()).collect();
+    assert_eq!(calls, ["put", "get", "put", "get"]);
+    for row in &rows {
+        is_positive(row, &["quorate_calls_per_second", "etcd_calls_per_second", "p50_ratio"]);
+        is_positive(&row["rounds"][0]["etcd"], &["calls_per_second", "p50_us", "p99_us"]);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_bench_and_its_servers() {
+    let _turn = turn().await;
+    if Command::new("etcd").arg("--version").output().is_err() {
+        return;
+    }
+    let folder = folder();
+    let running = Process::start("a bench", bench("etcd", "600", folder.path(), &[]));
+    let serves = || (servers(folder.path()).len() == 2).then_some(());
+    wait::until(BENCH_WAIT_MAX, serves).expect("both servers are started");
+    running.signal(Signal::Interrupt);
+    let (code, _) = running.ends(wait::LONG);
+    assert_eq!(code, Ok(130));
+    assert_eq!(servers(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_in_a_line() {
+    for (arguments, problem) in [
+        (["etcd", "--endpoints", "https://a:1"], "no TLS"),
+        (["etcd", "--nodes", "9"], "--nodes"),
+        (["etcd", "--clients", "0"], "--clients"),
+        (["etcd", "--seconds", "soon"], "--seconds"),
+        (["etcd", "--rate", "0"], "--rate"),
+        (["etcd", "--dir", "/dev/shm"], "in memory"),
+        (["etcd", "--dir", "/dev/null/x"], "--dir"),
+    ] {
+        let mut command = quorate();
+        let (here, endpoints) = (folder(), ["--endpoints", "127.0.0.1:1"]);
+        command.current_dir(here.path()).arg("bench").args(arguments);
+        if arguments[1] != "--endpoints" {
+            command.args(endpoints);
+        }
+        let ran = run_within(command, wait::LONG);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}: {ran:?}");
+        assert_eq!(ran.err.lines().count(), 1, "{arguments:?}: {ran:?}");
+        assert!(ran.err.contains(problem), "{arguments:?}: {ran:?}");
+    }
+}
