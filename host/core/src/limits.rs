@@ -124,6 +124,10 @@ pub const COMMAND_FUEL_MAX: u64 = 100_000_000;
 pub const QUERY_MS_MAX: u64 = 2_000;
 /// Queries that run at the same time on one node; further ones wait.
 pub const QUERIES_RUNNING_MAX: usize = 32;
+/// Queries that are run one after the other by one instance.
+pub const QUERIES_PER_INSTANCE_MAX: usize = 256;
+/// How long a query waits for those before it until it is run beside them, in milliseconds.
+pub const QUERY_PATIENCE_MS: u64 = 5;
 
 /// Digests of the latest entries that a node keeps, to compare with others that are behind.
 pub const DIGESTS_KEPT_MAX: usize = 16_384;

@@ -1,4 +1,4 @@
-//! One run of a program: the calls of one log entry, or one query, and the state as they see it.
+//! One run of a program: the calls of one log entry, or queries, and the state as they see it.
 //!
 //! A run owns all that it needs, so that a program can move it into its sandbox and out again.
 //! Writes go to an overlay; each call has its own savepoint, so a call that is refused or traps
@@ -72,14 +72,29 @@ enum Before {
     Written(Option<Bytes>),
 }
 
+/// Queries that share a run, as they come: each is taken when the one before it is answered, so
+/// that none waits for one behind it.
+pub trait QuerySource: Send + Sync {
+    /// The next query that the run's state will do for; none when the run is to end.
+    fn next(&mut self) -> Option<Command>;
+    /// What the query that was taken last has found.
+    fn answer(&mut self, outcome: Outcome);
+}
+
+/// Where a run's calls come from, and where their outcomes go.
+enum Calls {
+    /// The commands of an entry, each with its place within it: some of an entry's commands are
+    /// not to be run.
+    Listed(vec::IntoIter<(usize, Command)>, Vec<Outcome>),
+    Queries(Box<dyn QuerySource>),
+}
+
 /// The calls of one entry, the state they see, and what they decided.
 pub struct Run {
     view: Arc<dyn StateView>,
     place: Place,
-    /// Each with its place within the entry: some of an entry's commands are not to be run.
-    calls: vec::IntoIter<(usize, Command)>,
+    calls: Calls,
     writable: bool,
-    outcomes: Vec<Outcome>,
     running: bool,
     overlay: Writes,
     /// What the overlay held before the running call's writes, newest last.
@@ -97,11 +112,11 @@ impl Run {
         place: Place,
         commands: Vec<(usize, Command)>,
     ) -> Self {
+        let outcomes = Vec::with_capacity(commands.len());
         Self {
             view,
             place,
-            outcomes: Vec::with_capacity(commands.len()),
-            calls: commands.into_iter(),
+            calls: Calls::Listed(commands.into_iter(), outcomes),
             writable: true,
             running: false,
             overlay: Writes::new(),
@@ -121,6 +136,16 @@ impl Run {
         run
     }
 
+    /// Queries of a snapshot, as long as there are some.
+    pub fn queries(view: Arc<dyn StateView>, group: GroupId, source: Box<dyn QuerySource>) -> Self {
+        let meta = view.meta();
+        let place = Place { group, id: meta.applied, time_ms: meta.time_ms };
+        let mut run = Self::commands(view, place, Vec::new());
+        run.calls = Calls::Queries(source);
+        run.writable = false;
+        run
+    }
+
     /// Whether calls may write.
     pub fn is_writable(&self) -> bool {
         self.writable
@@ -129,7 +154,10 @@ impl Run {
     /// Begins the next call; `None` when there are no more. The previous one must be finished.
     pub fn next_call(&mut self) -> Option<Call> {
         assert!(!self.running, "a call begins before the previous one is finished");
-        let (position, command) = self.calls.next()?;
+        let (position, command) = match &mut self.calls {
+            Calls::Listed(commands, _) => commands.next()?,
+            Calls::Queries(source) => (0, source.next()?),
+        };
         self.running = true;
         let position = u32::try_from(position).expect("a batch's count is limited");
         Some(Call {
@@ -157,6 +185,8 @@ impl Run {
             Ok(reply)
         });
         match &outcome {
+            // Queries are no batch: what one replies takes nothing from the next.
+            Ok(_) if !self.writable => {}
             Ok(reply) => {
                 self.entry_reply_bytes += reply.len();
                 self.entry_write_bytes += self.call_write_bytes;
@@ -167,7 +197,10 @@ impl Run {
         self.undo.clear();
         self.call_write_bytes = 0;
         self.running = false;
-        self.outcomes.push(outcome);
+        match &mut self.calls {
+            Calls::Listed(_, outcomes) => outcomes.push(outcome),
+            Calls::Queries(source) => source.answer(outcome),
+        }
     }
 
     fn roll_back(&mut self) {
@@ -272,10 +305,14 @@ impl Run {
         &self.overlay
     }
 
-    /// Ends the run: what its calls decided, and what they wrote.
+    /// Ends the run: what its calls decided, unless they were told already, and what they wrote.
     pub fn into_parts(self) -> (Vec<Outcome>, Writes) {
         assert!(!self.running, "a run ends within a call");
-        (self.outcomes, self.overlay)
+        let outcomes = match self.calls {
+            Calls::Listed(_, outcomes) => outcomes,
+            Calls::Queries(_) => Vec::new(),
+        };
+        (outcomes, self.overlay)
     }
 }
 

@@ -1,17 +1,18 @@
 //! Queries: on any node, on a snapshot of the state, in parallel with apply. They differ in what
 //! they wait for before the snapshot is taken.
 
+mod pool;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::batch::Command;
 use quorate_core::id::LogId;
 use quorate_core::limits;
-use quorate_core::outcome::Outcome;
+use quorate_core::outcome::{Fatal, Outcome};
 use quorate_core::replica::Lease;
-use quorate_core::run::Run;
 use quorate_core::state::{StateStore, StateView};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
@@ -19,19 +20,15 @@ use super::consistency::{Consistency, READ_KEY};
 use super::status;
 use crate::clock;
 use crate::consensus::Reader;
-use crate::identity::GROUP;
 use crate::integrity::Integrity;
 use crate::submit::COMMAND_WAIT_MAX;
 use crate::watchdog;
+use pool::Pool;
 use quorate_wasm::Module;
 
 /// How long a query waits until the state has all that was committed before: as long as a command
 /// waits for its outcome, so that a client needs one time-out for both.
 const QUERY_WAIT_MAX: Duration = COMMAND_WAIT_MAX;
-
-/// Bounds the queries that run at the same time in this process, whichever node's: a module has
-/// as many instances for them.
-static QUERY_SLOTS: Semaphore = Semaphore::const_new(limits::QUERIES_RUNNING_MAX);
 
 /// Answers queries. A read index says what was committed when the query came; the state is read as
 /// soon as it has applied that much.
@@ -39,7 +36,7 @@ static QUERY_SLOTS: Semaphore = Semaphore::const_new(limits::QUERIES_RUNNING_MAX
 pub struct Queries {
     latest: Latest,
     state: Arc<dyn StateStore>,
-    module: Arc<Module>,
+    pool: Pool,
     integrity: Arc<Integrity>,
 }
 
@@ -64,7 +61,16 @@ impl Queries {
         module: Arc<Module>,
         integrity: Arc<Integrity>,
     ) -> Self {
-        Self { latest, state, module, integrity }
+        let told = Arc::clone(&integrity);
+        let faulty = move |fatal: &Fatal| {
+            tracing::error!("a query met a fault of this node: {fatal}");
+            // A want of memory, or of file handles, says nothing of the state.
+            if fatal.is_damage() {
+                told.damaged(fatal);
+            }
+        };
+        let pool = Pool::new(Arc::clone(&state), module, faulty);
+        Self { latest, state, pool, integrity }
     }
 
     /// Runs a query; returns the place in the log whose state it saw, and what it found.
@@ -90,26 +96,12 @@ impl Queries {
     }
 
     async fn run(&self, query: Command) -> Result<(LogId, Outcome), Status> {
-        let permit = QUERY_SLOTS.acquire().await.map_err(stopping)?;
-        let (state, module) = (Arc::clone(&self.state), Arc::clone(&self.module));
-        let run = tokio::task::spawn_blocking(move || {
-            let view = state.snapshot();
-            let seen = view.meta().applied;
-            let outcome = module.query(Run::query(view, GROUP, query));
-            drop(permit);
-            outcome.map(|outcome| (seen, outcome))
-        });
-        let run = run.await.map_err(stopping)?;
-        if let Err(fatal) = &run {
-            tracing::error!("a query met a fault of this node: {fatal}");
-            // A want of memory, or of file handles, says nothing of the state.
-            if fatal.is_damage() {
-                self.integrity.damaged(fatal);
-            }
-        }
+        // Also where any state will do: on one node, what is seen does not go back in time.
+        let applied = *self.latest.applied.borrow();
+        let found = self.pool.query(query, applied).await;
         // Also when it was found out only now.
         self.check_sound()?;
-        run.map_err(|_| Status::internal("this node could not run the query; its log says why"))
+        found.ok_or_else(|| Status::internal("this node could not run the query; its log says why"))
     }
 
     fn check_sound(&self) -> Result<(), Status> {

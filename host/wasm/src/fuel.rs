@@ -6,8 +6,9 @@
 
 use quorate_core::limits;
 use quorate_core::outcome::Rejection;
-use wasmtime::{Caller, OperatorCost};
+use wasmtime::{AsContextMut as _, Caller, OperatorCost};
 
+use crate::engine;
 use crate::guest::Guest;
 use crate::trap::Halt;
 
@@ -94,10 +95,14 @@ pub(super) fn table() -> OperatorCost {
     cost
 }
 
-/// Pays for a host call: refills when a new call began, then takes what the guest owes.
+/// Pays for a host call: refills when a new call began, then takes what the guest owes. A query
+/// pays in time, and has its own.
 pub(super) fn settle(host: &mut Caller<'_, Guest>) -> Result<(), Halt> {
     let bill = host.data_mut().take_bill();
     if !host.data().is_metered() {
+        if bill.refill {
+            host.as_context_mut().set_epoch_deadline(engine::QUERY_TICKS_MAX);
+        }
         return Ok(());
     }
     let before = if bill.refill { limits::COMMAND_FUEL_MAX } else { host.get_fuel()? };

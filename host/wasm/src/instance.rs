@@ -102,8 +102,9 @@ impl Instance {
                 }
             }
         };
-        // A guest that breaks off on its way out has nothing left to spoil.
-        let left = run.is_running() || run.next_call().is_some();
+        // A guest that breaks off on its way out has nothing left to spoil, and what has come since
+        // is not its business.
+        let left = run.is_running() || !done && run.next_call().is_some();
         if left {
             self.store.data_mut().meter().end(fuel_left);
             run.finish(Err(rejection));

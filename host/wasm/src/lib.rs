@@ -7,7 +7,8 @@
 //! 4. `trap`: how it breaks off, and whose fault that was
 //! 5. `costs`: what calls have asked of the host, for authors
 //! 6. `instance`: one life of it. Commands of one log entry share an instance and the next entry
-//!    gets a fresh one, as does whatever follows a trap; nothing but state outlives an entry
+//!    gets a fresh one, as does whatever follows a trap; nothing but state outlives an entry. So do
+//!    queries that wait at the same time
 //!
 //! What this deliberately does not have: a cache of compiled code, and calls between plugins.
 
@@ -109,7 +110,18 @@ impl Module {
         self.query_and_costs(run).map(|(outcome, _)| outcome)
     }
 
-    /// The same, and what it has cost.
+    /// Answers the queries of a run as they come, with the same bound. They share an instance, as
+    /// the commands of an entry do; what follows a trap gets a fresh one.
+    pub fn queries(&self, mut run: Run) -> Result<(), Fatal> {
+        assert!(!run.is_writable(), "queries have a run that cannot write");
+        let mut is_left = true;
+        while is_left {
+            (run, is_left) = self.query.instantiate()?.serve(run)?;
+        }
+        Ok(())
+    }
+
+    /// Answers a query, and says what it has cost.
     pub fn query_and_costs(&self, run: Run) -> Result<(Outcome, Costs), Fatal> {
         assert!(!run.is_writable(), "a query has a run that cannot write");
         let mut instance = self.query.instantiate()?;
