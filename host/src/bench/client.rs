@@ -76,11 +76,11 @@ pub enum Route {
 }
 
 impl Route {
-    /// Its name in tables.
-    pub fn name(self) -> &'static str {
+    /// What it is called in tables.
+    pub fn label(self) -> &'static str {
         match self {
-            Self::Leader => "leader",
-            Self::All => "all",
+            Self::Leader => "the leader",
+            Self::All => "all nodes",
         }
     }
 }
@@ -178,6 +178,24 @@ impl Client {
             System::Etcd => {
                 let put = Request::new(etcd::Put { key, value });
                 drop(self.unary::<_, etcd::PutReply>("/etcdserverpb.KV/Put", put).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets several values in one step.
+    pub async fn put_all(&mut self, pairs: Vec<(Bytes, Bytes)>) -> Result<(), Status> {
+        let pairs = pairs.into_iter();
+        match self.system {
+            System::Quorate => {
+                let put = |(key, value)| kv::Operation { put: Some(kv::Put { key, value }) };
+                let txn = kv::Txn { success: pairs.map(put).collect() };
+                drop(self.unary::<_, kv::TxnReply>("/kv.v1.Kv/Txn", Request::new(txn)).await?);
+            }
+            System::Etcd => {
+                let put = |(key, value)| etcd::Operation { put: Some(etcd::Put { key, value }) };
+                let txn = Request::new(etcd::Txn { success: pairs.map(put).collect() });
+                drop(self.unary::<_, etcd::TxnReply>("/etcdserverpb.KV/Txn", txn).await?);
             }
         }
         Ok(())

@@ -1,43 +1,33 @@
 //! The same load on an etcd server and on Quorate's key-value plugin, in alternation.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::client::{Client, Read, Route, System, Target};
+use super::client::{Client, Read, System, Target};
 use super::load::{self, Measured};
 use super::machine::Machine;
-use super::note;
-use super::pace::Pace;
 use super::plot::{Chart, Drawing};
 use super::report::{Cell, Column, Report, Table, column};
 use super::rounds::{median, ratio};
 use super::servers::{Servers, Setup};
 use super::work::{self, Data, Work};
+use super::{Method, counted, note};
 use crate::identity::LogKind;
 
 /// What is measured, and how.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where servers have their data.
-    pub folder: PathBuf,
+    /// How all of it is measured.
+    pub method: Method,
     /// An etcd that runs, `HOST:PORT` of each member; none to start one.
     pub etcd: Vec<String>,
     /// The sizes of clusters.
     pub nodes: Vec<usize>,
     /// How many call at the same time.
     pub clients: Vec<usize>,
-    /// Connections, shared by the clients.
-    pub connections: usize,
-    /// Which nodes they lead to.
-    pub route: Route,
     /// Keys and values.
     pub data: Data,
     /// How often each system is measured.
     pub rounds: usize,
-    /// How long, each time.
-    pub pace: Pace,
 }
 
 const COLUMNS: [Column; 14] = [
@@ -63,7 +53,7 @@ const WORKS: [(&str, Work); 2] = [("put", Work::Put), ("get", Work::Get(Read::Li
 
 /// Measures.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
-    let mut machine = Machine::look(&plan.folder)?;
+    let mut machine = Machine::look(&plan.method.folder)?;
     machine.is_shared = plan.etcd.iter().all(|address| is_local(address));
     let mut rows = Vec::new();
     let mut charts = Vec::new();
@@ -76,10 +66,13 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
                     Target { system, addresses: plan.etcd.clone() }
                 }
                 System::Etcd | System::Quorate => {
-                    note(format_args!("{nodes} of {}: starting, and filling", system.name()));
-                    let (storage, arguments) = (LogKind::RocksDb, Vec::new());
-                    let setup = Setup { system, nodes, storage, arguments };
-                    let servers = Servers::start(&setup, &plan.folder).await?;
+                    let (name, nodes_text) = (system.name(), counted(nodes, "node"));
+                    note(format_args!("{name}, {nodes_text}: starting, and filling"));
+                    let setup = match system {
+                        System::Quorate => Setup::quorate(nodes, LogKind::RocksDb),
+                        System::Etcd => Setup::etcd(nodes),
+                    };
+                    let servers = Servers::start(&setup, &plan.method.folder).await?;
                     let target = servers.target().clone();
                     running.push(servers);
                     target
@@ -88,8 +81,8 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
             if let Some(version) = target.version().await? {
                 machine.etcd_version = Some(version);
             }
-            let connections = target.connect(plan.connections, plan.route).await?;
-            work::fill(&connections, plan.data).await?;
+            let connections = target.connect(plan.method.connections, plan.method.route).await?;
+            work::fill(&connections, 0, plan.data).await?;
             clients.push(connections);
         }
         let before = rows.len();
@@ -101,7 +94,8 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
                 row.extend(cells(&rounds));
                 let rates: Vec<_> = row[3..6].iter().map(Cell::to_string).collect();
                 let rates = rates.join(" : ");
-                note(format_args!("{nodes} nodes, {callers} clients, {name}s a second: {rates}"));
+                let (nodes, callers) = (counted(nodes, "node"), counted(callers, "client"));
+                note(format_args!("{nodes}, {callers}, {name}s a second: {rates}"));
                 rows.push(row);
             }
         }
@@ -112,13 +106,19 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
          connections to {}; medians of {} rounds of {:?} in alternation",
         plan.data.value_bytes,
         plan.data.keys,
-        plan.connections,
-        if plan.route == Route::Leader { "the leader" } else { "all nodes" },
+        plan.method.connections,
+        plan.method.route.label(),
         plan.rounds,
-        plan.pace.lasts,
+        plan.method.pace.lasts,
     );
     let table = Table { name: "etcd", title, columns: COLUMNS.to_vec(), rows };
-    let settings = settings(plan);
+    let settings = json!({
+        "method": plan.method.json(),
+        "value_bytes": plan.data.value_bytes,
+        "keys": plan.data.keys,
+        "rounds": plan.rounds,
+        "etcd_endpoints": plan.etcd,
+    });
     Ok(Report { name: "etcd", machine, settings, tables: vec![table], charts })
 }
 
@@ -134,7 +134,7 @@ async fn rounds(
         let mut round = Vec::new();
         for clients in clients {
             let workers = work::workers(clients, callers, work, plan.data);
-            let measured = load::measure(vec![workers], plan.pace).await?.remove(0);
+            let measured = load::measure(vec![workers], plan.method.pace).await?.remove(0);
             round.push(measured.usable()?);
         }
         rounds.push(round.try_into().expect("one for each of the two systems"));
@@ -174,36 +174,17 @@ fn cells(rounds: &[[Measured; 2]]) -> Vec<Cell> {
 }
 
 fn chart(nodes: usize, rows: &[Vec<Cell>]) -> Chart {
-    let value = |cell: &Cell| if let Cell::Number(value, _) = cell { *value } else { 0.0 };
     let group = |row: &Vec<Cell>| {
-        let name = format!("{}, {} clients", row[0], row[2]);
-        (name, vec![value(&row[3]), value(&row[4])])
+        let name = format!("{}, clients: {}", row[0], row[2]);
+        (name, vec![row[3].number(), row[4].number()])
     };
     let series = SYSTEMS.map(|system| system.name().to_owned()).to_vec();
-    let of = if nodes == 1 { "one node" } else { "nodes on one machine" };
-    let count = if nodes == 1 { String::new() } else { format!("{nodes} ") };
     Chart {
         name: format!("etcd-{nodes}"),
-        title: format!("Unary calls, {count}{of}, RocksDB with fsync"),
+        title: format!("Unary calls, {}, durable", counted(nodes, "node")),
         unit: "calls a second",
         drawing: Drawing::Bars { series, groups: rows.iter().map(group).collect() },
     }
-}
-
-fn settings(plan: &Plan) -> Value {
-    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    json!({
-        "connections": plan.connections,
-        "connected_to": plan.route.name(),
-        "keys": plan.data.keys,
-        "key_bytes": work::KEY_BYTES,
-        "value_bytes": plan.data.value_bytes,
-        "rounds": plan.rounds,
-        "warm_up_ms": milliseconds(plan.pace.warm_up),
-        "measured_ms": milliseconds(plan.pace.lasts),
-        "rate_per_second": plan.pace.rate_per_second,
-        "etcd_endpoints": plan.etcd,
-    })
 }
 
 fn is_local(address: &str) -> bool {

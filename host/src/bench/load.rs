@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,18 @@ impl Measured {
         Ok(self)
     }
 
+    /// What came of several groups that called at the same time.
+    pub fn sum(groups: &[Self]) -> Self {
+        let mut all = Self::new(groups.iter().map(|group| group.lasts).max().unwrap_or_default());
+        for group in groups {
+            all.latencies_ns.add(&group.latencies_ns).expect("all have the same bounds");
+            all.late += group.late;
+            all.errors += group.errors;
+            all.error = all.error.or_else(|| group.error.clone());
+        }
+        all
+    }
+
     fn record(&mut self, latency: Duration, result: Result<(), String>) {
         match result {
             Ok(()) => self.latencies_ns.saturating_record(nanos(latency)),
@@ -131,6 +143,39 @@ pub async fn measure<C: Caller>(groups: Vec<Vec<C>>, pace: Pace) -> anyhow::Resu
     Ok(counts.iter().map(|count| count.lock().clone()).collect())
 }
 
+/// Has all callers of all groups make so many calls, and says what came of each group.
+pub async fn measure_calls<C: Caller>(
+    groups: Vec<Vec<C>>,
+    calls: usize,
+) -> anyhow::Result<Vec<Measured>> {
+    let begin = Instant::now();
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut counts = Vec::new();
+    for callers in groups {
+        let count = Arc::new(Mutex::new(Measured::new(Duration::ZERO)));
+        counts.push(Arc::clone(&count));
+        for mut caller in callers {
+            let count = Arc::clone(&count);
+            tasks.spawn(async move {
+                for _ in 0..calls {
+                    let called = Instant::now();
+                    let result = caller.call().await;
+                    let mut measured = lock(&count);
+                    measured.record(called.elapsed(), result);
+                    measured.lasts = begin.elapsed();
+                }
+            });
+        }
+    }
+    tasks.join_all().await;
+    Ok(counts.iter().map(|count| lock(count).clone()).collect())
+}
+
+fn lock(measured: &Mutex<Measured>) -> MutexGuard<'_, Measured> {
+    // A histogram is whole between any two of its calls.
+    measured.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What is counted of a group.
 struct Count {
     begin: Instant,
@@ -139,9 +184,8 @@ struct Count {
 }
 
 impl Count {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Measured> {
-        // A histogram is whole between any two of its calls.
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Measured> {
+        lock(&self.measured)
     }
 }
 
@@ -282,6 +326,17 @@ mod tests {
         let measured = measure(groups, pace(None)).await.unwrap();
         assert!(measured[0].latency_us(1000) >= 200_000.0);
         assert!(measured[1].latency_us(1000) < 200_000.0);
+    }
+
+    #[tokio::test]
+    async fn a_number_of_calls_is_made_and_their_rate_is_over_all_of_their_time() {
+        let groups = vec![vec![STALLS], vec![Stalls { at: 0, ..STALLS }]];
+        let measured = measure_calls(groups, 200).await.unwrap();
+        assert_eq!(measured.iter().map(Measured::calls).collect::<Vec<_>>(), [200, 200]);
+        assert!(measured[0].calls_per_second() <= 200.0 / 0.2, "it took 200 ms at least");
+        let all = Measured::sum(&measured);
+        assert_eq!(all.calls(), 400);
+        assert!(all.calls_per_second() <= 400.0 / 0.2, "the longer of both times");
     }
 
     #[tokio::test]

@@ -19,7 +19,15 @@ pub struct Pace {
     pub rate_per_second: Option<NonZeroU32>,
 }
 
+/// The longest warm-up.
+const WARM_UP_MAX: Duration = Duration::from_secs(1);
+
 impl Pace {
+    /// Measures for so long, after a quarter of that or a second.
+    pub fn new(lasts: Duration, rate_per_second: Option<NonZeroU32>) -> Self {
+        Self { warm_up: (lasts / 4).min(WARM_UP_MAX), lasts, rate_per_second }
+    }
+
     /// When the load ends.
     pub fn end(&self) -> Duration {
         self.warm_up + self.lasts

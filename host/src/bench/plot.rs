@@ -84,7 +84,11 @@ impl Chart {
         self.frame(&mut builder);
         let mut chart = builder.build_cartesian_2d(0.0..as_f64(groups.len()), 0.0..top)?;
         let mut mesh = chart.configure_mesh();
-        mesh.disable_x_mesh().disable_x_axis().light_line_style(WHITE).label_style((FONT, 14));
+        mesh.disable_x_mesh()
+            .disable_x_axis()
+            .light_line_style(WHITE)
+            .label_style((FONT, 14))
+            .axis_desc_style((FONT, 15));
         mesh.y_desc(self.unit).y_label_formatter(&|value| short(*value)).draw()?;
         // A fifth of a group is the gap to the next.
         let width = 0.8 / as_f64(series.len().max(1));
@@ -121,7 +125,11 @@ impl Chart {
         let range = (left * 0.8..right * 1.2).log_scale();
         let mut chart = builder.build_cartesian_2d(range, 0.0..top)?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc(axis).y_desc(self.unit).light_line_style(WHITE).label_style((FONT, 14));
+        mesh.x_desc(axis)
+            .y_desc(self.unit)
+            .light_line_style(WHITE)
+            .label_style((FONT, 14))
+            .axis_desc_style((FONT, 15));
         mesh.x_label_formatter(&|value| short(*value));
         mesh.y_label_formatter(&|value| short(*value)).draw()?;
         for ((name, points), color) in series.iter().zip(COLORS.iter().cycle()) {

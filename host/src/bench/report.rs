@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::load::Measured;
 use super::machine::Machine;
 use super::plot::Chart;
 
@@ -69,6 +70,26 @@ pub const fn column(name: &'static str, head: &'static str) -> Column {
     Column { name, head }
 }
 
+/// What came of a load, as [`figures`] fills it.
+pub const FIGURES: [Column; 7] = [
+    column("calls_per_second", "calls/s"),
+    column("p50_us", "p50 us"),
+    column("p99_us", "p99 us"),
+    column("p999_us", "p99.9 us"),
+    column("max_us", "max us"),
+    column("errors", "errors"),
+    column("calls_begun_late", ""),
+];
+
+/// A cell for each of [`FIGURES`].
+pub fn figures(measured: &Measured) -> Vec<Cell> {
+    let mut cells = vec![Cell::Number(measured.calls_per_second(), 0)];
+    let latencies = [500, 990, 999, 1000].map(|permille| measured.latency_us(permille));
+    cells.extend(latencies.map(|latency| Cell::Number(latency, 0)));
+    cells.extend([measured.errors, measured.late].map(Cell::Count));
+    cells
+}
+
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
@@ -87,6 +108,16 @@ pub enum Cell {
 }
 
 impl Cell {
+    /// What a picture draws.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub fn number(&self) -> f64 {
+        match self {
+            Self::Count(count) => *count as f64,
+            Self::Number(number, _) | Self::Ratio(number) => *number,
+            Self::Text(_) | Self::Json(_) | Self::None => 0.0,
+        }
+    }
+
     fn json(&self) -> Value {
         match self {
             Self::Text(text) => text.as_str().into(),

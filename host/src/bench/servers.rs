@@ -8,17 +8,19 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::client::{System, Target};
 use crate::identity::LogKind;
 
 /// How long servers may take to start.
 const START_WAIT_MAX: Duration = Duration::from_mins(1);
+/// How long a server may take to stop.
+const STOP_WAIT_MAX: Duration = Duration::from_mins(1);
 /// Between two looks whether a server has ended.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// What is shown of a server's log when it does not start.
@@ -39,6 +41,26 @@ pub struct Setup {
     pub arguments: Vec<String>,
 }
 
+impl Setup {
+    /// So many nodes of this program, as they are by themselves.
+    pub fn quorate(nodes: usize, storage: LogKind) -> Self {
+        Self { system: System::Quorate, nodes, storage, arguments: Vec::new() }
+    }
+
+    /// So many members of etcd.
+    pub fn etcd(nodes: usize) -> Self {
+        Self { system: System::Etcd, ..Self::quorate(nodes, LogKind::RocksDb) }
+    }
+}
+
+/// Where log and state are, in tables and to `serve`.
+pub fn storage_name(storage: LogKind) -> &'static str {
+    match storage {
+        LogKind::RocksDb => "rocksdb",
+        LogKind::Memory => "memory",
+    }
+}
+
 /// Servers that run.
 #[derive(Debug)]
 pub struct Servers {
@@ -51,6 +73,7 @@ pub struct Servers {
 /// A process that is killed when this is dropped.
 #[derive(Debug)]
 struct Server {
+    command: Command,
     child: Child,
     log: PathBuf,
 }
@@ -101,6 +124,30 @@ impl Servers {
         &self.target
     }
 
+    /// The memory that the first node has, without what the kernel keeps of its files.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.nodes[0].child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.context("the kernel does not tell a process's memory")?.trim();
+        let kibibytes: u64 = kibibytes.trim_end_matches(" kB").parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// Has the first node end in good order, starts it again, and says how long it took until it
+    /// answered a linearizable read.
+    pub async fn restart(&mut self) -> anyhow::Result<Duration> {
+        let server = &mut self.nodes[0];
+        // The standard library can only kill.
+        let terminate = format!("kill -s TERM {}", server.child.id());
+        let status = Command::new("sh").args(["-c", &terminate]).status()?;
+        anyhow::ensure!(status.success(), "{terminate}: {status}");
+        timeout(STOP_WAIT_MAX, server.ended()).await.context("a node does not stop")?;
+        let begin = Instant::now();
+        server.child = server.command.spawn()?;
+        self.wait_for(0).await?;
+        Ok(begin.elapsed())
+    }
+
     async fn wait_for(&mut self, node: usize) -> anyhow::Result<()> {
         let answers = self.target.answers(node, START_WAIT_MAX);
         let server = &mut self.nodes[node];
@@ -130,7 +177,7 @@ impl Server {
         }
         let program = command.get_program().to_owned();
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()));
-        Ok(Self { child: child?, log })
+        Ok(Self { child: child?, command, log })
     }
 
     /// Waits for its end, and says which.
@@ -177,11 +224,8 @@ fn joined(places: &[Place], each: impl Fn(&Place) -> String) -> String {
 /// A node of this very program.
 fn quorate(setup: &Setup, place: &Place, places: &[Place]) -> anyhow::Result<Command> {
     let mut command = Command::new(env::current_exe().context("where this program is")?);
-    let log = match setup.storage {
-        LogKind::RocksDb => "rocksdb",
-        LogKind::Memory => "memory",
-    };
-    command.args(["serve", "--node", &place.number.to_string(), "--log", log]);
+    command.args(["serve", "--node", &place.number.to_string()]);
+    command.args(["--log", storage_name(setup.storage)]);
     command.args(["--listen", &place.clients, "--peer-listen", &place.peers]);
     command.args(["--peers", &joined(places, |each| format!("{}={}", each.number, each.peers))]);
     command.args([OsStr::new("--data"), place.folder.as_os_str()]).args(&setup.arguments);

@@ -13,8 +13,10 @@ use super::load::Caller;
 const RANGE_PAIRS_MAX: u32 = 100;
 /// The bytes of a key.
 pub const KEY_BYTES: usize = 16;
-/// How many fill a key space at once.
-const FILLERS: usize = 256;
+/// How many fill a key space at once, and what each of them sends in one call.
+const FILLERS: usize = 32;
+const FILL_PUTS_MAX: usize = 100;
+const FILL_BYTES_MAX: usize = 256 * 1024;
 
 /// One call, or two that count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,20 +94,24 @@ pub fn workers(clients: &[Client], callers: usize, work: Work, data: Data) -> Ve
     each.map(|client| Worker { client: client.clone(), work, data, random: random() }).collect()
 }
 
-/// Puts each key of the key space once, in order of their numbers.
-pub async fn fill(clients: &[Client], data: Data) -> anyhow::Result<()> {
-    let next = Arc::new(AtomicU32::new(0));
+/// Puts each key of the key space once, from that number on.
+pub async fn fill(clients: &[Client], from: u32, data: Data) -> anyhow::Result<()> {
+    let puts = (FILL_BYTES_MAX / (KEY_BYTES + data.value_bytes)).clamp(1, FILL_PUTS_MAX);
+    let puts = u32::try_from(puts).expect("at most a hundred");
+    let next = Arc::new(AtomicU32::new(from));
     let mut tasks = JoinSet::new();
     for client in clients.iter().cycle().take(FILLERS) {
         let (mut client, next) = (client.clone(), Arc::clone(&next));
         let mut random = fastrand::Rng::new();
         tasks.spawn(async move {
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= data.keys {
+                let first = next.fetch_add(puts, Ordering::Relaxed);
+                if first >= data.keys {
                     return anyhow::Ok(());
                 }
-                client.put(Data::key(number), data.value(&mut random)).await?;
+                let numbers = first..data.keys.min(first.saturating_add(puts));
+                let pairs = numbers.map(|number| (Data::key(number), data.value(&mut random)));
+                client.put_all(pairs.collect()).await?;
             }
         });
     }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,15 +18,18 @@ use crate::bench::client::Route;
 use crate::bench::pace::Pace;
 use crate::bench::report::Report;
 use crate::bench::work::Data;
-use crate::bench::{etcd, machine, servers};
+use crate::bench::{Method, etcd, growth, machine, matrix, seed, servers};
+use crate::identity::LogKind;
 
 /// Where pictures go, and below it the servers' data.
 const OUT: &str = "target/bench";
 /// How long one measurement may take.
 const SECONDS_MAX: f64 = 86_400.0;
 /// More would be refused by the servers.
-const CLIENTS_MAX: i64 = 4096;
-const VALUE_BYTES_MAX: i64 = 1_000_000;
+const CLIENTS: RangeInclusive<i64> = 1..=4096;
+const NODES: RangeInclusive<i64> = 1..=7;
+const VALUE_BYTES: RangeInclusive<i64> = 0..=1_000_000;
+const STORAGES: &str = "memory,rocksdb";
 /// What a shell says of a process that a signal ended, without the signal's number.
 const SIGNALLED: u8 = 128;
 
@@ -33,21 +37,17 @@ const SIGNALLED: u8 = 128;
 pub(super) enum Command {
     /// Compare with an etcd server: the same puts and gets on both, in alternation
     Etcd(Etcd),
+    /// Measure puts, and gets of each kind, on clusters of each kind
+    Matrix(Matrix),
+    /// Measure the loads that the project began from, and batches beside none
+    Seed(Seed),
+    /// Measure throughput, memory and start as state, clients and log grow
+    Growth(Growth),
 }
 
 /// What all measurements have.
 #[derive(Debug, Args)]
 struct Common {
-    /// How long each figure is measured, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "2")]
-    seconds: Duration,
-    /// How long each load goes on before it is measured, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0.5")]
-    warm_up: Duration,
-    /// Call at this rate, and count from when a call was to begin, instead of calling again as
-    /// soon as an answer is there: not how many calls at most, but how long they take
-    #[arg(long, value_name = "CALLS_PER_SECOND")]
-    rate: Option<NonZeroU32>,
     /// Connections, shared by the clients
     #[arg(long, value_name = "N", default_value_t = 8)]
     #[arg(value_parser = value_parser!(u16).range(1..=1024))]
@@ -55,10 +55,6 @@ struct Common {
     /// Which nodes are called
     #[arg(long, value_enum, default_value_t = Route::Leader)]
     connect: Route,
-    /// The length of a key is 16 bytes; how many of them there are
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    #[arg(value_parser = value_parser!(u32).range(1..))]
-    keys: u32,
     /// Where servers have their data, which must not be in memory [default: data below --out]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -72,25 +68,133 @@ struct Common {
 
 #[derive(Debug, Args)]
 pub(super) struct Etcd {
-    /// An etcd that runs [default: start the one in PATH, beside Quorate]
+    /// An etcd that runs, where the keys are left [default: start the one in PATH, beside Quorate]
     #[arg(long, value_name = "URL,URL", value_delimiter = ',', value_parser = endpoint)]
     endpoints: Vec<String>,
     /// The sizes of clusters [default: 1, or as many as there are endpoints]
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
-    #[arg(value_parser = value_parser!(u32).range(1..=7))]
+    #[arg(value_parser = value_parser!(u32).range(NODES))]
     nodes: Vec<u32>,
     /// How many call at the same time
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,64,256")]
-    #[arg(value_parser = value_parser!(u32).range(1..=CLIENTS_MAX))]
+    #[arg(value_parser = value_parser!(u32).range(CLIENTS))]
     clients: Vec<u32>,
-    /// The length of a value
+    /// The length of a value; that of a key is 16
     #[arg(long, value_name = "BYTES", default_value_t = 256)]
-    #[arg(value_parser = value_parser!(u32).range(0..=VALUE_BYTES_MAX))]
+    #[arg(value_parser = value_parser!(u32).range(VALUE_BYTES))]
     value_bytes: u32,
+    /// How many keys there are
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    keys: u32,
     /// How often each figure is measured; the median is shown
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
     rounds: u16,
+    /// How long each figure is measured in a round, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1")]
+    seconds: Duration,
+    /// Call at this rate, and count from when a call was to begin, instead of calling again as
+    /// soon as an answer is there: not how many calls at most, but how long they take
+    #[arg(long, value_name = "CALLS_PER_SECOND")]
+    rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Matrix {
+    /// The sizes of clusters
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,3")]
+    #[arg(value_parser = value_parser!(u32).range(NODES))]
+    nodes: Vec<u32>,
+    /// Where log and state are
+    #[arg(long, value_enum, value_delimiter = ',', default_value = STORAGES)]
+    storage: Vec<LogKind>,
+    /// The lengths of values; that of a key is 16
+    #[arg(long, value_name = "BYTES,BYTES", value_delimiter = ',', default_value = "16,256,1024")]
+    #[arg(value_parser = value_parser!(u32).range(VALUE_BYTES))]
+    value_bytes: Vec<u32>,
+    /// How many call at the same time
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,64,256")]
+    #[arg(value_parser = value_parser!(u32).range(CLIENTS))]
+    clients: Vec<u32>,
+    /// What they call: puts, and gets of three kinds
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "put,linearizable,lease,stale")]
+    calls: Vec<matrix::Call>,
+    /// How many keys there are
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    keys: u32,
+    /// How long each figure is measured, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1")]
+    seconds: Duration,
+    /// Call at this rate, as with bench etcd
+    #[arg(long, value_name = "CALLS_PER_SECOND")]
+    rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Seed {
+    /// What is measured
+    #[arg(long, value_enum, value_delimiter = ',')]
+    #[arg(default_value = "large-scale,sustained,mixed,batching")]
+    only: Vec<seed::Part>,
+    /// Where log and state are
+    #[arg(long, value_enum, value_delimiter = ',', default_value = STORAGES)]
+    storage: Vec<LogKind>,
+    /// The length of a value; that of a key is 16
+    #[arg(long, value_name = "BYTES", default_value_t = 256)]
+    #[arg(value_parser = value_parser!(u32).range(VALUE_BYTES))]
+    value_bytes: u32,
+    /// How many keys there are
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    keys: u32,
+    /// How long the loads last that have no number of calls, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
+    seconds: Duration,
+    /// How much is made of the loads that have a number of calls
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
+    percent: u16,
+    /// How often batches are compared with none; the median is shown
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
+    rounds: u16,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Growth {
+    /// What grows
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "state,clients,log")]
+    only: Vec<growth::Part>,
+    /// Where log and state are
+    #[arg(long, value_enum, value_delimiter = ',', default_value = STORAGES)]
+    storage: Vec<LogKind>,
+    /// The sizes of the state, in keys; 10000000 takes some minutes more
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "10000,100000,1000000")]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    keys: Vec<u32>,
+    /// How many call at the same time
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,4,16,64,256,1024")]
+    #[arg(value_parser = value_parser!(u32).range(CLIENTS))]
+    clients: Vec<u32>,
+    /// The lengths of the log
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1000,10000,50000")]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    entries: Vec<u32>,
+    /// The length of a value; that of a key is 16
+    #[arg(long, value_name = "BYTES", default_value_t = 256)]
+    #[arg(value_parser = value_parser!(u32).range(VALUE_BYTES))]
+    value_bytes: u32,
+    /// How long each figure is measured, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "2")]
+    seconds: Duration,
     #[command(flatten)]
     common: Common,
 }
@@ -98,6 +202,9 @@ pub(super) struct Etcd {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Etcd(arguments) => arguments.run(),
+        Command::Matrix(arguments) => arguments.run(),
+        Command::Seed(arguments) => arguments.run(),
+        Command::Growth(arguments) => arguments.run(),
     }
 }
 
@@ -109,30 +216,87 @@ impl Etcd {
                  name one that runs with --endpoints",
             ));
         }
-        let nodes: Vec<usize> = match (self.nodes.as_slice(), self.endpoints.len()) {
+        let nodes = match (self.nodes.as_slice(), self.endpoints.len()) {
             ([], 0) => vec![1],
             ([], endpoints) => vec![endpoints],
-            (nodes, _) => nodes.iter().map(|count| *count as usize).collect(),
+            (nodes, _) => sizes(nodes),
         };
         let common = self.common;
         let plan = etcd::Plan {
-            folder: common.folder()?,
+            method: common.method(Pace::new(self.seconds, self.rate))?,
             etcd: self.endpoints,
             nodes,
-            clients: self.clients.iter().map(|count| *count as usize).collect(),
-            connections: common.connections.into(),
-            route: common.connect,
-            data: Data { keys: common.keys, value_bytes: self.value_bytes as usize },
+            clients: sizes(&self.clients),
+            data: Data { keys: self.keys, value_bytes: self.value_bytes as usize },
             rounds: self.rounds.into(),
-            pace: common.pace(),
         };
         common.report(etcd::run(&plan))
     }
 }
 
+impl Matrix {
+    fn run(self) -> Result<(), Failure> {
+        let common = self.common;
+        let plan = matrix::Plan {
+            method: common.method(Pace::new(self.seconds, self.rate))?,
+            nodes: sizes(&self.nodes),
+            storages: self.storage,
+            value_bytes: sizes(&self.value_bytes),
+            keys: self.keys,
+            clients: sizes(&self.clients),
+            calls: self.calls,
+        };
+        common.report(matrix::run(&plan))
+    }
+}
+
+impl Seed {
+    fn run(self) -> Result<(), Failure> {
+        let common = self.common;
+        let plan = seed::Plan {
+            method: common.method(Pace::new(self.seconds, None))?,
+            parts: self.only,
+            storages: self.storage,
+            data: Data { keys: self.keys, value_bytes: self.value_bytes as usize },
+            rounds: self.rounds.into(),
+            percent: self.percent.into(),
+        };
+        common.report(seed::run(&plan))
+    }
+}
+
+impl Growth {
+    fn run(self) -> Result<(), Failure> {
+        let common = self.common;
+        let plan = growth::Plan {
+            method: common.method(Pace::new(self.seconds, None))?,
+            parts: self.only,
+            storages: self.storage,
+            keys: ascending("--keys", self.keys)?,
+            clients: sizes(&self.clients),
+            entries: ascending("--entries", self.entries)?,
+            value_bytes: self.value_bytes as usize,
+        };
+        common.report(growth::run(&plan))
+    }
+}
+
+fn sizes(counts: &[u32]) -> Vec<usize> {
+    counts.iter().map(|count| *count as usize).collect()
+}
+
+/// What grows must not become less.
+fn ascending(flag: &str, counts: Vec<u32>) -> Result<Vec<u32>, Failure> {
+    if counts.is_sorted_by(|one, next| one < next) {
+        return Ok(counts);
+    }
+    Err(usage(format_args!("{flag}: each number must be greater than the one before")))
+}
+
 impl Common {
-    fn pace(&self) -> Pace {
-        Pace { warm_up: self.warm_up, lasts: self.seconds, rate_per_second: self.rate }
+    fn method(&self, pace: Pace) -> Result<Method, Failure> {
+        let (connections, route) = (self.connections.into(), self.connect);
+        Ok(Method { folder: self.folder()?, connections, route, pace })
     }
 
     /// Where servers have their data: on a disk.

@@ -1,7 +1,7 @@
 //! `quorate serve`: one node of a cluster.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,6 +63,10 @@ pub(super) struct Settings {
     /// further behind gets a snapshot [default: 65536]
     #[arg(long, env = "QUORATE_LOG_ENTRIES_MAX", value_name = "N")]
     log_entries_max: Option<u64>,
+    /// Commands that travel as one entry of the log; with 1, each is an entry of its own [default:
+    /// 4096]
+    #[arg(long, env = "QUORATE_BATCH_COMMANDS_MAX", value_name = "N")]
+    batch_commands_max: Option<NonZeroUsize>,
     /// What must be free on the disk of --data, in MiB; while it is not, only commands that make
     /// room are taken [default: 5 % of the disk, but not more than 256]
     #[arg(long, env = "QUORATE_DISK_RESERVE_MIB", value_name = "MIB")]
@@ -96,6 +100,7 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         disk_reserve_bytes: reserve_mib.map(|mebibytes| mebibytes.saturating_mul(MIB)),
         snapshot_bytes_per_second: send_mib.map(|mebibytes| u64::from(mebibytes.get()) * MIB),
     };
+    let batcher = batcher(settings.batch_commands_max.or(file.batch_commands_max))?;
     let has_leases = settings.lease_reads || file.lease_reads;
     log.install()?;
     let module = load_module(plugin.as_ref())?;
@@ -129,12 +134,22 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         birth,
         storage: Storage::Folder(data, log_kind),
         module: Arc::clone(&module),
-        batcher: BatcherConfig::default(),
+        batcher,
         tuning,
     })
     .map_err(unfit)?;
     say(format_args!("ready {} {}", services.join(","), running.client_address()));
     cluster::run_until_signal(vec![running])
+}
+
+/// How commands travel together.
+fn batcher(commands_max: Option<NonZeroUsize>) -> Result<BatcherConfig, Failure> {
+    let commands_max = commands_max.map_or(limits::BATCH_COMMANDS_MAX, NonZeroUsize::get);
+    if commands_max > limits::BATCH_COMMANDS_MAX {
+        let most = limits::BATCH_COMMANDS_MAX;
+        return Err(usage(format_args!("--batch-commands-max {commands_max}: at most {most}")));
+    }
+    Ok(BatcherConfig { commands_max, ..BatcherConfig::default() })
 }
 
 fn required<T>(flag: &str, value: Option<T>) -> Result<T, Failure> {

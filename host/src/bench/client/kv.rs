@@ -75,3 +75,24 @@ pub(super) struct RangeReply {
     #[prost(uint64, tag = "4")]
     pub(super) count: u64,
 }
+
+/// Operations that happen without a condition.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Txn {
+    #[prost(message, repeated, tag = "2")]
+    pub(super) success: Vec<Operation>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Operation {
+    #[prost(message, optional, tag = "1")]
+    pub(super) put: Option<Put>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TxnReply {
+    #[prost(uint64, tag = "1")]
+    pub(super) revision: u64,
+    #[prost(bool, tag = "2")]
+    pub(super) succeeded: bool,
+}

@@ -1,6 +1,7 @@
 //! `quorate bench`, with loads that are too short to say anything: its tables, its JSON and its
 //! pictures are there, and it leaves no process behind.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +24,7 @@ fn folder() -> TempDir {
 fn bench(name: &str, seconds: &str, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = quorate();
     command.current_dir(folder).args(["bench", name, "--json", "table.json"]);
-    command.args(["--seconds", seconds, "--warm-up", "0.1", "--keys", "200"]).args(arguments);
+    command.args(["--seconds", seconds]).args(arguments);
     command
 }
 
@@ -75,7 +76,7 @@ async fn a_comparison_with_etcd_has_both_figures_and_their_ratio() {
         return;
     }
     let _turn = turn().await;
-    let arguments = ["--clients", "2", "--rounds", "1", "--nodes", "1,3"];
+    let arguments = ["--keys", "200", "--clients", "2", "--rounds", "1", "--nodes", "1,3"];
     let rows = table("etcd", "etcd", &arguments, &["etcd-1", "etcd-3"]);
     let calls: Vec<_> = rows.iter().map(|row| row["operation"].as_str().unwrap()).collect();
     assert_eq!(calls, ["put", "get", "put", "get"]);
@@ -83,6 +84,70 @@ async fn a_comparison_with_etcd_has_both_figures_and_their_ratio() {
         is_positive(row, &["quorate_calls_per_second", "etcd_calls_per_second", "p50_ratio"]);
         is_positive(&row["rounds"][0]["etcd"], &["calls_per_second", "p50_us", "p99_us"]);
     }
+}
+
+#[tokio::test]
+async fn a_matrix_has_a_row_for_each_of_its_cells() {
+    let _turn = turn().await;
+    let arguments = ["--keys", "200", "--clients", "1,2", "--value-bytes", "16"];
+    let pictures = ["matrix-1-memory-16", "matrix-3-rocksdb-16"];
+    let rows = table("matrix", "matrix", &arguments, &pictures);
+    let key = |row: &Value| {
+        let parts = ["nodes", "storage", "call", "clients"].map(|part| row[part].to_string());
+        parts.join(" ")
+    };
+    let cells: BTreeSet<_> = rows.iter().map(key).collect();
+    assert_eq!((rows.len(), cells.len()), (32, 32), "{cells:?}");
+    for row in &rows {
+        is_positive(row, &["calls_per_second", "p50_us", "p99_us", "max_us"]);
+        assert_eq!(row["errors"], 0, "{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_to() {
+    let _turn = turn().await;
+    let one = ["--keys", "200", "--clients", "8", "--value-bytes", "16", "--nodes", "1"];
+    let put = ["--storage", "memory", "--calls", "put", "--rate", "100"];
+    let rows = table("matrix", "matrix", &[&one[..], &put[..]].concat(), &["matrix-1-memory-16"]);
+    // 20 calls in 0.2 s; on a machine that is busy, some may not have begun in time.
+    let rate = rows[0]["calls_per_second"].as_f64().unwrap();
+    assert!((1.0..=100.1).contains(&rate), "{rate}");
+}
+
+#[tokio::test]
+async fn the_loads_of_the_beginning_and_batches_are_measured() {
+    let _turn = turn().await;
+    let arguments = ["--percent", "1", "--keys", "200", "--rounds", "1"];
+    let rows = table("seed", "loads", &arguments, &["seed-loads", "seed-batching"]);
+    // The two others, and four kinds of call together and apart.
+    assert_eq!(rows.len(), 2 * (2 + 5));
+    for row in &rows {
+        is_positive(row, &["calls_per_second", "p99_us"]);
+    }
+    let only = ["--only", "batching", "--storage", "rocksdb"];
+    let rows = table("seed", "batching", &[&arguments[..], &only].concat(), &["seed-batching"]);
+    assert_eq!(rows.len(), 3);
+    for row in &rows {
+        is_positive(row, &["batched_puts_per_second", "puts_per_second_ratio"]);
+    }
+}
+
+#[tokio::test]
+async fn growth_is_measured_with_memory_and_start() {
+    let _turn = turn().await;
+    let small = ["--keys", "10,300", "--clients", "1,2", "--entries", "64,128"];
+    let pictures = ["growth-state-memory", "growth-clients-throughput", "growth-log-start"];
+    for (name, storages_that_start) in [("state", 1), ("clients", 0), ("log", 1)] {
+        let rows = table("growth", name, &[&small[..], &["--only", name]].concat(), &[]);
+        assert_eq!(rows.len(), 2 * 2, "{rows:?}");
+        for row in &rows {
+            is_positive(row, &["resident_mib", "puts_per_second"]);
+        }
+        let starts = rows.iter().filter(|row| row["start_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+        assert_eq!(starts.count(), 2 * storages_that_start, "{rows:?}");
+    }
+    table("growth", "log", &[&small[..], &["--storage", "rocksdb"]].concat(), &pictures);
 }
 
 #[tokio::test]
@@ -109,13 +174,16 @@ fn what_cannot_be_measured_is_refused_in_a_line() {
         (["etcd", "--clients", "0"], "--clients"),
         (["etcd", "--seconds", "soon"], "--seconds"),
         (["etcd", "--rate", "0"], "--rate"),
+        (["matrix", "--calls", "post"], "--calls"),
+        (["seed", "--percent", "0"], "--percent"),
+        (["growth", "--keys", "10,10"], "--keys"),
         (["etcd", "--dir", "/dev/shm"], "in memory"),
         (["etcd", "--dir", "/dev/null/x"], "--dir"),
     ] {
         let mut command = quorate();
         let (here, endpoints) = (folder(), ["--endpoints", "127.0.0.1:1"]);
         command.current_dir(here.path()).arg("bench").args(arguments);
-        if arguments[1] != "--endpoints" {
+        if arguments[0] == "etcd" && arguments[1] != "--endpoints" {
             command.args(endpoints);
         }
         let ran = run_within(command, wait::LONG);

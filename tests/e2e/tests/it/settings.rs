@@ -1,12 +1,18 @@
 //! Settings, from a file, the environment and flags.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
 use quorate_e2e::binary::{quorate, run_command};
+use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::process::Process;
 use quorate_e2e::{ports, turn};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+/// So many at once that some would travel together.
+const CALLS: usize = 200;
 
 fn config(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -44,6 +50,21 @@ async fn a_flag_counts_more_than_the_environment_and_that_more_than_the_file() {
     command.arg("dev").arg("--config").arg(&file).env("QUORATE_LISTEN", &by_env);
     command.args(["--listen", &by_flag]);
     assert_eq!(listens(command), by_flag);
+}
+
+#[tokio::test]
+async fn with_batches_of_one_no_two_commands_share_an_entry() {
+    let _turn = turn().await;
+    let cluster = Cluster::new(1, Log::Memory).with(&["--batch-commands-max", "1"]);
+    let node = Process::start("a node", cluster.command(1));
+    node.says("ready ");
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let kv = cluster.kv(1);
+        calls.spawn(async move { kv.put("key", "value").await.unwrap().place.index });
+    }
+    let entries: BTreeSet<u64> = calls.join_all().await.into_iter().collect();
+    assert_eq!(entries.len(), CALLS);
 }
 
 #[tokio::test]

@@ -95,6 +95,10 @@ async fn a_setting_that_is_missing_or_malformed_is_named() {
     refused(&["dev", "--log-level", "a=b=c"], &["--log-level"]);
     refused(&["dev", "--log-format", "xml"], &["--log-format", "xml"]);
     refused(&[&complete[..], &["--log", "paper"]].concat(), &["--log", "paper"]);
+    for (count, reason) in [("0", "non-zero"), ("4097", "at most 4096")] {
+        let batches = ["--batch-commands-max", count];
+        refused(&[&complete[..], &batches].concat(), &["--batch-commands-max", reason]);
+    }
     assert!(!Path::new(data).exists(), "nothing was begun");
 }
 
