@@ -1,7 +1,8 @@
 //! The raft thread: gives the replica its events and carries out its effects.
 //!
 //! One thread owns the replica and its log. It blocks in fsync, and only there; while it does, the
-//! next batch grows. Feedback from apply is a watermark, never a queue, so there is no cycle of
+//! next batch grows: in the batcher's input, since the batcher is a task of this thread, so that a
+//! batch changes hands without waking another one. Feedback from apply is a watermark, never a queue, so there is no cycle of
 //! full queues.
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use quorate_core::replica::{
     Admission, Change, ChangeRefusal, Committed, Contacts, Event, Lease, Outbox, Refusal, Replica,
     Staged, Status, Transfer,
 };
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -102,17 +104,21 @@ const HAND_OVER_MAX: Duration = Duration::from_millis(300);
 /// Messages and reads that are taken between two rounds of the replica.
 const EVENTS_PER_ROUND_MAX: usize = 1024;
 
-/// Runs the replica until the intake closes and what it proposed is decided.
-pub fn run<S: FnMut(RaftId, Bytes)>(
-    replica: HostReplica,
-    tick: Duration,
-    inputs: Inputs,
-    outputs: Outputs<S>,
-) -> Result<(), Fatal> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// What the raft thread runs: this stage, and the batcher beside it.
+pub fn runtime() -> Result<Runtime, Fatal> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .map_err(|error| Fatal::new("starting the raft thread's runtime", error.into()))?;
+        .map_err(|error| Fatal::new("starting the raft thread's runtime", error.into()))
+}
+
+/// Runs the replica until the intake closes and what it proposed is decided.
+pub fn run<S: FnMut(RaftId, Bytes)>(
+    runtime: &Runtime,
+    replica: HostReplica,
+    tick: Duration,
+    (inputs, outputs): (Inputs, Outputs<S>),
+) -> Result<(), Fatal> {
     let out = Effects { outputs, parked: VecDeque::new(), parked_bytes: 0, apply_ended: false };
     runtime.block_on(async {
         let mut ticks = tokio::time::interval(tick);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  rpc ──submit──> batcher ──intake──> raft ──committed──> apply ──reply──> rpc
-//!  tasks  bounded   task      cap 1    thread    bounded   thread
+//!  tasks  bounded   its task  cap 1    thread    bounded   thread
 //! ```
 //!
 //! Channel ownership is the shutdown protocol: whoever makes a channel owns its sending end, and
@@ -205,8 +205,11 @@ impl Node {
         let room = Room::new(integrity.folder(), config.tuning.disk_reserve_bytes);
         tasks::spawn_look(&integrity, room.clone(), is_serving.clone());
 
-        let Batches { intake, task: batcher, stats: batcher_stats } =
-            crate::batcher::start(config.batcher, proposals);
+        let raft_runtime = consensus::runtime()?;
+        let Batches { intake, task: batcher, stats: batcher_stats } = {
+            let _in_raft = raft_runtime.enter();
+            crate::batcher::start(config.batcher, proposals)
+        };
         let (requests, applied_seen) = (inbox_of_requests, applied.clone());
         let inputs = Inputs { intake, inbox, reads, requests, applied: applied_seen, durable };
         let (outbound, contacts) = (Arc::clone(&directory), Arc::clone(&roster));
@@ -224,7 +227,7 @@ impl Node {
         };
         tasks::watch(&outputs, tick, stalled_sender);
         let raft = tasks::stage(format!("node-{node}-raft"), failed.clone(), move || {
-            consensus::run(replica, tick, inputs, outputs)
+            consensus::run(&raft_runtime, replica, tick, (inputs, outputs))
         })?;
         let store = Arc::clone(&state) as Arc<dyn StateStore>;
         let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&store))?;

@@ -24,7 +24,7 @@ use super::sessions::{self, SessionsService};
 use super::status;
 use crate::admission::Admitted;
 use crate::submit::Submitter;
-use quorate_wasm::{Method, Module};
+use quorate_wasm::Module;
 
 /// The log index that decided a call; for a query, of the state that it saw.
 pub const INDEX_KEY: &str = "quorate-index";
@@ -43,7 +43,8 @@ pub struct PluginService {
 
 struct Calls {
     node: NodeId,
-    methods: BTreeMap<String, Method>,
+    /// By path.
+    methods: BTreeMap<String, (u32, Kind)>,
     submitter: Submitter,
     queries: Queries,
 }
@@ -53,7 +54,8 @@ impl PluginService {
     pub fn new(module: &Module, submitter: Submitter, queries: Queries) -> Self {
         let node = submitter.node;
         let methods = module.manifest().methods();
-        let methods = methods.map(|method| (method.path.clone(), method.clone())).collect();
+        let methods =
+            methods.map(|method| (method.path.clone(), (method.id, method.kind))).collect();
         Self { calls: Arc::new(Calls { node, methods, submitter, queries }) }
     }
 
@@ -76,13 +78,13 @@ impl tower_service::Service<http::Request<Body>> for PluginService {
         let calls = Arc::clone(&self.calls);
         Box::pin(async move {
             let path = request.uri().path();
-            let Some(method) = calls.methods.get(path) else {
+            let Some(&method) = calls.methods.get(path) else {
                 return Ok(calls.unimplemented(path).into_http());
             };
             let Some(admitted) = calls.submitter.admission.enter() else {
                 return Ok(calls.no_room().into_http());
             };
-            let unary = Unary { method: method.clone(), calls, admitted: Some(admitted) };
+            let unary = Unary { method, calls, admitted: Some(admitted) };
             let response = Grpc::new(BytesCodec)
                 .apply_max_message_size_config(
                     Some(limits::REQUEST_BYTES_MAX),
@@ -110,7 +112,7 @@ fn with_typed_size_error(
 }
 
 struct Unary {
-    method: Method,
+    method: (u32, Kind),
     calls: Arc<Calls>,
     /// Until the call.
     admitted: Option<Admitted>,
@@ -124,8 +126,8 @@ impl UnaryService<Bytes> for Unary {
         let calls = Arc::clone(&self.calls);
         let (metadata, _, payload) = request.into_parts();
         let admitted = self.admitted.take();
-        let command = Command::new(self.method.id, payload);
-        let kind = self.method.kind;
+        let (method, kind) = self.method;
+        let command = Command::new(method, payload);
         Box::pin(async move {
             let mut admitted = admitted.ok_or_else(|| calls.no_room())?;
             if !admitted.weighs(command.payload.len()) {

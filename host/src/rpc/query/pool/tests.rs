@@ -10,7 +10,11 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// A state in which reads of keys with an `s` wait until it is opened, and all are counted.
+/// Keys of one letter: none that the plugin puts into keys itself.
+const SLOW: u8 = b'~';
+const QUICK: u8 = b'!';
+
+/// A state in which reads of keys with [`SLOW`] wait until it is opened, and all are counted.
 #[derive(Default)]
 struct Gate {
     state: MemoryState,
@@ -55,7 +59,7 @@ impl StateView for View {
     }
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
-        if key.contains(&b's') {
+        if key.contains(&SLOW) {
             self.1.waiting.fetch_add(1, Ordering::Relaxed);
             let is_open = self.1.is_open.lock().unwrap();
             drop(self.1.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
@@ -86,14 +90,14 @@ async fn what_waits_behind_slow_queries_is_answered_before_they_are() {
     let (pool, door) = pool();
     let mut slow = JoinSet::new();
     for _ in 0..limits::QUERIES_RUNNING_MAX / 4 {
-        let (pool, query) = (pool.clone(), get(&pool, b's'));
+        let (pool, query) = (pool.clone(), get(&pool, SLOW));
         slow.spawn(async move { pool.query(query, 0).await });
     }
     while door.waiting.load(Ordering::Relaxed) < slow.len() {
         tokio::task::yield_now().await;
     }
     let begun = Instant::now();
-    let found = pool.query(get(&pool, b'q'), 0).await;
+    let found = pool.query(get(&pool, QUICK), 0).await;
     assert!(found.unwrap().1.is_ok(), "all runners were busy");
     assert!(begun.elapsed() >= Duration::from_millis(limits::QUERY_PATIENCE_MS));
     door.open();
@@ -109,11 +113,11 @@ async fn queries_that_wait_share_a_snapshot_but_not_for_ever() {
     // Behind one that does not end, with a runner for itself alone.
     let mut all = JoinSet::new();
     for _ in 0..pool.0.runners_min {
-        let (pool, query) = (pool.clone(), get(&pool, b's'));
+        let (pool, query) = (pool.clone(), get(&pool, SLOW));
         all.spawn(async move { pool.query(query, 0).await });
     }
     for _ in 0..SHARES * limits::QUERIES_PER_INSTANCE_MAX {
-        let (pool, query) = (pool.clone(), get(&pool, b'q'));
+        let (pool, query) = (pool.clone(), get(&pool, QUICK));
         all.spawn(async move { pool.query(query, 0).await });
     }
     let count = all.len();
@@ -131,7 +135,7 @@ async fn a_query_whose_caller_has_gone_is_not_run() {
     door.open();
     let (answer, found) = oneshot::channel();
     drop(found);
-    pool.0.push(Waiting { query: get(&pool, b's'), index_min: 0, answer });
-    assert!(pool.query(get(&pool, b'q'), 0).await.unwrap().1.is_ok());
+    pool.0.push(Waiting { query: get(&pool, SLOW), index_min: 0, answer });
+    assert!(pool.query(get(&pool, QUICK), 0).await.unwrap().1.is_ok());
     assert_eq!(door.waiting.load(Ordering::Relaxed), 0);
 }
