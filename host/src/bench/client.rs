@@ -183,21 +183,11 @@ impl Client {
         Ok(())
     }
 
-    /// Sets several values in one step.
+    /// Sets several values of Quorate's in one step.
     pub async fn put_all(&mut self, pairs: Vec<(Bytes, Bytes)>) -> Result<(), Status> {
-        let pairs = pairs.into_iter();
-        match self.system {
-            System::Quorate => {
-                let put = |(key, value)| kv::Operation { put: Some(kv::Put { key, value }) };
-                let txn = kv::Txn { success: pairs.map(put).collect() };
-                drop(self.unary::<_, kv::TxnReply>("/kv.v1.Kv/Txn", Request::new(txn)).await?);
-            }
-            System::Etcd => {
-                let put = |(key, value)| etcd::Operation { put: Some(etcd::Put { key, value }) };
-                let txn = Request::new(etcd::Txn { success: pairs.map(put).collect() });
-                drop(self.unary::<_, etcd::TxnReply>("/etcdserverpb.KV/Txn", txn).await?);
-            }
-        }
+        let put = |(key, value)| kv::Operation { put: Some(kv::Put { key, value }) };
+        let txn = Request::new(kv::Txn { success: pairs.into_iter().map(put).collect() });
+        drop(self.unary::<_, kv::TxnReply>("/kv.v1.Kv/Txn", txn).await?);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::plot::{Chart, Drawing};
 use super::report::{Cell, Column, Report, Table, column};
 use super::rounds::{median, ratio};
 use super::servers::{Servers, Setup};
-use super::work::{self, Data, Work};
+use super::work::{self, Data, Fill, Work};
 use super::{Method, counted, note};
 use crate::identity::LogKind;
 
@@ -22,6 +22,8 @@ pub struct Plan {
     pub etcd: Vec<String>,
     /// The sizes of clusters.
     pub nodes: Vec<usize>,
+    /// What is called.
+    pub calls: Vec<Call>,
     /// How many call at the same time.
     pub clients: Vec<usize>,
     /// Keys and values.
@@ -49,7 +51,24 @@ const COLUMNS: [Column; 14] = [
 
 /// The systems, in the order in which each round has them.
 const SYSTEMS: [System; 2] = [System::Quorate, System::Etcd];
-const WORKS: [(&str, Work); 2] = [("put", Work::Put), ("get", Work::Get(Read::Linearizable))];
+
+/// What is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Call {
+    /// A put.
+    Put,
+    /// A get, linearizable.
+    Get,
+}
+
+impl Call {
+    fn work(self) -> (&'static str, Work) {
+        match self {
+            Self::Put => ("put", Work::Put),
+            Self::Get => ("get", Work::Get(Read::Linearizable)),
+        }
+    }
+}
 
 /// Measures.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
@@ -82,11 +101,11 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
                 machine.etcd_version = Some(version);
             }
             let connections = target.connect(plan.method.connections, plan.method.route).await?;
-            work::fill(&connections, 0, plan.data).await?;
+            work::fill(&connections, 0, plan.data, Fill::Puts).await?;
             clients.push(connections);
         }
         let before = rows.len();
-        for (name, work) in WORKS {
+        for (name, work) in plan.calls.iter().map(|call| call.work()) {
             for &callers in &plan.clients {
                 let rounds = rounds(plan, &clients, work, callers).await?;
                 let mut row = vec![Cell::Text(name.to_owned())];

@@ -8,7 +8,7 @@ use super::machine::Machine;
 use super::plot::{Chart, Drawing};
 use super::report::{Cell, Column, Report, Table, column};
 use super::servers::{Servers, Setup, storage_name};
-use super::work::{self, Data, KEY_BYTES, Work};
+use super::work::{self, Data, Fill, KEY_BYTES, Work};
 use super::{Method, note};
 use crate::identity::LogKind;
 
@@ -51,11 +51,12 @@ const MIB: f64 = 1024.0 * 1024.0;
 const STORAGE: Column = column("storage", "storage");
 const RESIDENT: Column = column("resident_mib", "memory MiB");
 const STARTED: Column = column("start_ms", "start ms");
-const STATE_COLUMNS: [Column; 7] = [
+const STATE_COLUMNS: [Column; 8] = [
     STORAGE,
     column("keys", "keys"),
     column("data_mib", "data MiB"),
     RESIDENT,
+    column("resident_to_data_ratio", "to data"),
     STARTED,
     column("puts_per_second", "puts/s"),
     column("gets_per_second", "gets/s"),
@@ -188,7 +189,7 @@ impl Plan {
         for &keys in &self.keys {
             note(format_args!("state, {name}: filling up to {keys} keys"));
             let data = Data { keys, value_bytes: self.value_bytes };
-            work::fill(&clients, filled, data).await?;
+            work::fill(&clients, filled, data, Fill::Transactions).await?;
             filled = keys;
             let puts = self.load(&clients, CLIENTS, Work::Put, data).await?;
             let gets = self.load(&clients, CLIENTS, GET, data).await?;
@@ -201,6 +202,7 @@ impl Plan {
                 Cell::Count(keys.into()),
                 mebibytes(data_bytes),
                 mebibytes(resident),
+                Cell::Ratio(mebibytes(resident).number() / mebibytes(data_bytes).number()),
                 start,
                 per_second(&puts),
                 per_second(&gets),
@@ -214,7 +216,7 @@ impl Plan {
         let name = storage_name(storage);
         let (servers, clients) = self.start(storage, &[]).await?;
         let data = Data { keys: KEYS, value_bytes: self.value_bytes };
-        work::fill(&clients, 0, data).await?;
+        work::fill(&clients, 0, data, Fill::Transactions).await?;
         for &callers in &self.clients {
             note(format_args!("clients, {name}: {callers}"));
             let puts = self.load(&clients, callers, Work::Put, data).await?;

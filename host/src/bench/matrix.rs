@@ -8,7 +8,7 @@ use super::machine::Machine;
 use super::plot::{Chart, Drawing};
 use super::report::{Cell, Column, FIGURES, Report, Table, column, figures};
 use super::servers::{Servers, Setup, storage_name};
-use super::work::{self, Data, Work};
+use super::work::{self, Data, Fill, Work};
 use super::{Method, counted, note};
 use crate::identity::LogKind;
 
@@ -108,7 +108,7 @@ impl Cluster {
         let servers = Servers::start(&setup, &method.folder).await?;
         let clients = servers.target().connect(method.connections, method.route).await?;
         let data = Data { keys: plan.keys, value_bytes };
-        work::fill(&clients, 0, data).await?;
+        work::fill(&clients, 0, data, Fill::Transactions).await?;
         let mut series = Vec::new();
         for call in &plan.calls {
             let (call, work) = call.work();

@@ -9,7 +9,7 @@ use super::plot::{Chart, Drawing};
 use super::report::{Cell, Column, FIGURES, Report, Table, column, figures};
 use super::rounds::{median, ratio};
 use super::servers::{Servers, Setup, storage_name};
-use super::work::{self, Data, Work};
+use super::work::{self, Data, Fill, Work};
 use super::{Method, note};
 use crate::identity::LogKind;
 
@@ -143,7 +143,7 @@ async fn start(
     let setup = Setup { arguments, ..Setup::quorate(1, storage) };
     let servers = Servers::start(&setup, &plan.method.folder).await?;
     let clients = servers.target().connect(plan.method.connections, plan.method.route).await?;
-    work::fill(&clients, 0, plan.data).await?;
+    work::fill(&clients, 0, plan.data, Fill::Transactions).await?;
     Ok((servers, clients))
 }
 

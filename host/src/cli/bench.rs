@@ -75,6 +75,9 @@ pub(super) struct Etcd {
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     #[arg(value_parser = value_parser!(u32).range(NODES))]
     nodes: Vec<u32>,
+    /// What they call, in this order; reads behind many writes are slower on etcd
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "get,put")]
+    calls: Vec<etcd::Call>,
     /// How many call at the same time
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,64,256")]
     #[arg(value_parser = value_parser!(u32).range(CLIENTS))]
@@ -88,11 +91,11 @@ pub(super) struct Etcd {
     #[arg(value_parser = value_parser!(u32).range(1..))]
     keys: u32,
     /// How often each figure is measured; the median is shown
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 9)]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     rounds: u16,
     /// How long each figure is measured in a round, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0.5")]
     seconds: Duration,
     /// Call at this rate, and count from when a call was to begin, instead of calling again as
     /// soon as an answer is there: not how many calls at most, but how long they take
@@ -226,6 +229,7 @@ impl Etcd {
             method: common.method(Pace::new(self.seconds, self.rate))?,
             etcd: self.endpoints,
             nodes,
+            calls: self.calls,
             clients: sizes(&self.clients),
             data: Data { keys: self.keys, value_bytes: self.value_bytes as usize },
             rounds: self.rounds.into(),

@@ -78,24 +78,3 @@ pub(super) struct Status {
     #[prost(uint64, tag = "4")]
     pub(super) leader: u64,
 }
-
-/// Operations that happen without a condition.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Txn {
-    #[prost(message, repeated, tag = "2")]
-    pub(super) success: Vec<Operation>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Operation {
-    #[prost(message, optional, tag = "2")]
-    pub(super) put: Option<Put>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct TxnReply {
-    #[prost(message, optional, tag = "1")]
-    pub(super) header: Option<Header>,
-    #[prost(bool, tag = "2")]
-    pub(super) succeeded: bool,
-}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_e2e::binary::{Ran, quorate, run, run_within};
 use quorate_e2e::process::{Process, Signal};
-use quorate_e2e::{turn, wait};
+use quorate_e2e::{ports, turn, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -79,7 +79,7 @@ async fn a_comparison_with_etcd_has_both_figures_and_their_ratio() {
     let arguments = ["--keys", "200", "--clients", "2", "--rounds", "1", "--nodes", "1,3"];
     let rows = table("etcd", "etcd", &arguments, &["etcd-1", "etcd-3"]);
     let calls: Vec<_> = rows.iter().map(|row| row["operation"].as_str().unwrap()).collect();
-    assert_eq!(calls, ["put", "get", "put", "get"]);
+    assert_eq!(calls, ["get", "put", "get", "put"]);
     for row in &rows {
         is_positive(row, &["quorate_calls_per_second", "etcd_calls_per_second", "p50_ratio"]);
         is_positive(&row["rounds"][0]["etcd"], &["calls_per_second", "p50_us", "p99_us"]);
@@ -163,6 +163,17 @@ async fn a_signal_ends_a_bench_and_its_servers() {
     running.signal(Signal::Interrupt);
     let (code, _) = running.ends(wait::LONG);
     assert_eq!(code, Ok(130));
+    assert_eq!(servers(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_error_ends_a_bench_and_its_servers() {
+    let _turn = turn().await;
+    let folder = folder();
+    let nobody = ["--endpoints", &ports::local(ports::free())];
+    let ran = run_within(bench("etcd", "600", folder.path(), &nobody), BENCH_WAIT_MAX);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.err.contains("cannot reach"), "{ran:?}");
     assert_eq!(servers(folder.path()), Vec::<String>::new());
 }
 
