@@ -2,8 +2,8 @@
 //!
 //! One thread owns the replica and its log. It blocks in fsync, and only there; while it does, the
 //! next batch grows: in the batcher's input, since the batcher is a task of this thread, so that a
-//! batch changes hands without waking another one. Feedback from apply is a watermark, never a queue, so there is no cycle of
-//! full queues.
+//! batch changes hands without waking another one. Feedback from apply is a watermark, never a
+//! queue, so there is no cycle of full queues.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
