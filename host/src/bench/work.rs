@@ -13,8 +13,8 @@ use super::load::Caller;
 const RANGE_PAIRS_MAX: u32 = 100;
 /// The bytes of a key.
 pub const KEY_BYTES: usize = 16;
-/// How many fill a key space at once. Few: each read of etcd copies a buffer that is as large as its
-/// largest burst of writes was.
+/// How many fill a key space at once. Few: each read of etcd copies a buffer that is as large as
+/// its largest burst of writes was.
 const FILLERS: usize = 16;
 /// Puts of one transaction, and their bytes.
 const TXN_PUTS_MAX: usize = 100;
