@@ -4,11 +4,13 @@
 //! 2. [`client`]: connections to them; [`work`]: what callers do
 //! 3. [`load`]: many callers at once, in a closed or an open loop ([`pace`]), and how long it took
 //! 4. [`report`]: tables for people and programs, of what [`machine`] they come from; [`plot`]
-//! 5. [`etcd`], [`matrix`], [`seed`], [`growth`]: what is measured
+//! 5. [`etcd`], [`matrix`], [`seed`], [`growth`]: what is measured; [`apply`]: a part by itself, in
+//!    this process
 //!
 //! What this deliberately does not do: judge. A figure of a machine that others use as well says
 //! little; what is compared runs in alternation, and the ratio is what counts ([`rounds`]).
 
+pub mod apply;
 pub mod client;
 pub mod etcd;
 pub mod growth;

@@ -28,6 +28,16 @@ pub trait Program: Send {
     }
 }
 
+impl<P: Program + ?Sized> Program for Box<P> {
+    fn run(&mut self, run: Run) -> Result<Run, Fatal> {
+        (**self).run(run)
+    }
+
+    fn prepare(&mut self) -> Result<(), Fatal> {
+        (**self).prepare()
+    }
+}
+
 /// A program and its state.
 pub struct Machine<P> {
     group: GroupId,

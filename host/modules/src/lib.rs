@@ -3,3 +3,6 @@
 
 /// The module of the key-value plugin.
 pub const KV_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.wasm"));
+
+/// The module of the counter, for measurements: hardly a plugin does less.
+pub const COUNTER_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/counter.wasm"));

@@ -3,6 +3,8 @@
 //!
 //! Exit codes beyond those of all commands: 130 and 143 when a signal ended it.
 
+mod apply;
+
 use std::fs;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -13,6 +15,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::apply::Apply;
 use super::{Failure, say, usage};
 use crate::bench::client::Route;
 use crate::bench::pace::Pace;
@@ -43,6 +46,9 @@ pub(super) enum Command {
     Seed(Seed),
     /// Measure throughput, memory and start as state, clients and log grow
     Growth(Growth),
+    /// Apply entries in this process, without clients or a log: a plugin natively, in one instance
+    /// of its module, and in a fresh one for each entry
+    Apply(Apply),
 }
 
 /// What all measurements have.
@@ -55,6 +61,13 @@ struct Common {
     /// Which nodes are called
     #[arg(long, value_enum, default_value_t = Route::Leader)]
     connect: Route,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Where results go, and data meanwhile.
+#[derive(Debug, Args)]
+struct Files {
     /// Where servers have their data, which must not be in memory [default: data below --out]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -208,6 +221,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Matrix(arguments) => arguments.run(),
         Command::Seed(arguments) => arguments.run(),
         Command::Growth(arguments) => arguments.run(),
+        Command::Apply(arguments) => arguments.run(),
     }
 }
 
@@ -234,7 +248,7 @@ impl Etcd {
             data: Data { keys: self.keys, value_bytes: self.value_bytes as usize },
             rounds: self.rounds.into(),
         };
-        common.report(etcd::run(&plan))
+        common.files.report(etcd::run(&plan))
     }
 }
 
@@ -250,7 +264,7 @@ impl Matrix {
             clients: sizes(&self.clients),
             calls: self.calls,
         };
-        common.report(matrix::run(&plan))
+        common.files.report(matrix::run(&plan))
     }
 }
 
@@ -265,7 +279,7 @@ impl Seed {
             rounds: self.rounds.into(),
             percent: self.percent.into(),
         };
-        common.report(seed::run(&plan))
+        common.files.report(seed::run(&plan))
     }
 }
 
@@ -281,7 +295,7 @@ impl Growth {
             entries: ascending("--entries", self.entries)?,
             value_bytes: self.value_bytes as usize,
         };
-        common.report(growth::run(&plan))
+        common.files.report(growth::run(&plan))
     }
 }
 
@@ -300,9 +314,11 @@ fn ascending(flag: &str, counts: Vec<u32>) -> Result<Vec<u32>, Failure> {
 impl Common {
     fn method(&self, pace: Pace) -> Result<Method, Failure> {
         let (connections, route) = (self.connections.into(), self.connect);
-        Ok(Method { folder: self.folder()?, connections, route, pace })
+        Ok(Method { folder: self.files.folder()?, connections, route, pace })
     }
+}
 
+impl Files {
     /// Where servers have their data: on a disk.
     fn folder(&self) -> Result<PathBuf, Failure> {
         let folder = self.dir.clone().unwrap_or_else(|| self.out.join("data"));

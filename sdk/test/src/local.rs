@@ -22,20 +22,8 @@ const TERM: u64 = 1;
 pub(crate) struct Local {
     code: Rc<dyn Code>,
     state: Arc<MemoryState>,
-    machine: machine::Machine<AnyProgram>,
+    machine: machine::Machine<Box<dyn Program>>,
     time_ms: u64,
-}
-
-struct AnyProgram(Box<dyn Program>);
-
-impl Program for AnyProgram {
-    fn run(&mut self, run: Run) -> Result<Run, Fatal> {
-        self.0.run(run)
-    }
-
-    fn prepare(&mut self) -> Result<(), Fatal> {
-        self.0.prepare()
-    }
 }
 
 impl Local {
@@ -47,9 +35,12 @@ impl Local {
     }
 }
 
-fn start(code: &dyn Code, state: &Arc<MemoryState>) -> Result<machine::Machine<AnyProgram>, Fatal> {
+fn start(
+    code: &dyn Code,
+    state: &Arc<MemoryState>,
+) -> Result<machine::Machine<Box<dyn Program>>, Fatal> {
     let state = Arc::clone(state) as Arc<dyn StateStore>;
-    machine::Machine::new(GROUP, AnyProgram(code.program()), state)
+    machine::Machine::new(GROUP, code.program(), state)
 }
 
 impl Ground for Local {

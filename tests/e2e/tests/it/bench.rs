@@ -24,7 +24,10 @@ fn folder() -> TempDir {
 fn bench(name: &str, seconds: &str, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = quorate();
     command.current_dir(folder).args(["bench", name, "--json", "table.json"]);
-    command.args(["--seconds", seconds]).args(arguments);
+    if name != "apply" {
+        command.args(["--seconds", seconds]);
+    }
+    command.args(arguments);
     command
 }
 
@@ -101,6 +104,25 @@ async fn a_matrix_has_a_row_for_each_of_its_cells() {
     for row in &rows {
         is_positive(row, &["calls_per_second", "p50_us", "p99_us", "max_us"]);
         assert_eq!(row["errors"], 0, "{row}");
+    }
+}
+
+#[tokio::test]
+async fn apply_is_measured_natively_and_in_the_sandbox_on_both_states() {
+    let _turn = turn().await;
+    let small = ["--keys", "200", "--rounds", "2", "--commands", "1,64", "--value-bytes", "16"];
+    let pictures = ["counter-memory", "counter-rocksdb", "kv-16-memory", "kv-16-rocksdb"];
+    let pictures = pictures.map(|picture| format!("apply-{picture}"));
+    let rows = table("apply", "apply", &small, &pictures.each_ref().map(String::as_str));
+    let kinds: Vec<_> = rows.iter().map(|row| (&row["plugin"], &row["state"])).collect();
+    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert!(kinds.contains(&(&"counter".into(), &"memory".into())), "{kinds:?}");
+    assert!(kinds.contains(&(&"kv".into(), &"rocksdb".into())), "{kinds:?}");
+    for row in &rows {
+        let programs = ["native", "warm", "fresh"];
+        let times = programs.map(|program| format!("{program}_ns_per_command"));
+        is_positive(row, &times.each_ref().map(String::as_str));
+        is_positive(row, &["warm_ratio", "fresh_ratio", "fresh_commands_per_second"]);
     }
 }
 
@@ -188,6 +210,7 @@ fn what_cannot_be_measured_is_refused_in_a_line() {
         (["matrix", "--calls", "post"], "--calls"),
         (["seed", "--percent", "0"], "--percent"),
         (["growth", "--keys", "10,10"], "--keys"),
+        (["apply", "--commands", "4097"], "--commands"),
         (["etcd", "--dir", "/dev/shm"], "in memory"),
         (["etcd", "--dir", "/dev/null/x"], "--dir"),
     ] {
