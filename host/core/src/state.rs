@@ -134,7 +134,8 @@ impl Range<'_> {
 /// A state in memory: persistent maps, whose snapshot is a copy of its root.
 #[derive(Debug, Default)]
 pub struct MemoryState {
-    // Held for the moment that it takes to copy or replace the root.
+    // Held for the moment that it takes to copy or replace the root, or to write what one entry
+    // has changed.
     root: RwLock<Arc<MemoryView>>,
 }
 
@@ -159,6 +160,20 @@ impl MemoryView {
             Space::Sessions => &mut self.sessions,
         }
     }
+
+    fn write(&mut self, changes: &Changes, meta: Meta) {
+        for space in Space::ALL {
+            let pairs = self.pairs_mut(space);
+            for (key, value) in changes.space(space) {
+                match value {
+                    Some(value) => pairs.insert(key.clone(), value.clone()),
+                    None if canary::is_planted(Canary::DeletionsLost) => None,
+                    None => pairs.remove(key),
+                };
+            }
+        }
+        self.meta = meta;
+    }
 }
 
 impl MemoryState {
@@ -182,32 +197,22 @@ impl StateStore for MemoryState {
     }
 
     fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal> {
-        let root = self.root();
-        let view = Arc::new(MemoryView {
-            plugin: with(&root.plugin, &changes.plugin),
-            sessions: with(&root.sessions, &changes.sessions),
-            meta,
-        });
-        *self.root.write().expect("no holder of this lock panics") = view;
+        // In place while nobody has a snapshot: else each node of the maps that it meets is copied.
+        let mut root = self.root.write().expect("no holder of this lock panics");
+        if let Some(view) = Arc::get_mut(&mut root) {
+            view.write(changes, meta);
+            return Ok(());
+        }
+        drop(root);
+        let mut view = MemoryView::clone(&self.root());
+        view.write(changes, meta);
+        *self.root.write().expect("no holder of this lock panics") = Arc::new(view);
         Ok(())
     }
 
     fn flush(&self) -> Result<(), Fatal> {
         Ok(())
     }
-}
-
-/// The pairs after the writes.
-fn with(pairs: &OrdMap<Bytes, Bytes>, writes: &Writes) -> OrdMap<Bytes, Bytes> {
-    let mut pairs = pairs.clone();
-    for (key, value) in writes {
-        match value {
-            Some(value) => pairs.insert(key.clone(), value.clone()),
-            None if canary::is_planted(Canary::DeletionsLost) => None,
-            None => pairs.remove(key),
-        };
-    }
-    pairs
 }
 
 impl StateView for MemoryView {
