@@ -97,7 +97,12 @@ impl<'a> Query<'a> {
     /// The value of a raw key. Raw keys share one space with the collections, whose keys start
     /// with their name and a zero byte.
     pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.store.get(key)
+        self.read(key, <[u8]>::to_vec)
+    }
+
+    /// What `read` makes of the value of a raw key: without a copy for it to own.
+    pub(crate) fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.store.read(key, read)
     }
 
     /// Whether there is a raw key.

@@ -1,7 +1,8 @@
-//! The crossing to the host: its imports in safe clothes, and the loop that pulls calls. The one
-//! module with unsafe code.
+//! The crossing to the host: its imports in safe clothes, and the loop that pulls calls. Beside the
+//! allocator, the one module with unsafe code.
 #![expect(unsafe_code, reason = "imports are foreign functions")]
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::panic::{self, PanicHookInfo};
 
@@ -27,21 +28,24 @@ pub fn query<P: Plugin>() {
 /// Pulls calls. Asking for the next one hands over what became of the previous one.
 fn serve(call: impl Fn(&Frame<'_>) -> Result<Vec<u8>, Status>) {
     panic::set_hook(Box::new(report));
-    let mut buf = vec![0; FRAME_BYTES];
+    let mut buf = Vec::with_capacity(FRAME_BYTES);
     let (mut verdict, mut reply) = (Verdict::None, Vec::new());
     loop {
-        let answer = next(verdict, &reply, &mut buf);
+        buf.clear();
+        let answer = next(verdict, &reply, buf.spare_capacity_mut());
         if answer == NO_MORE {
             return;
         }
         let len = length(answer);
-        if len > buf.len() {
+        if len > buf.capacity() {
             // The previous call is settled; only its successor did not fit.
-            buf.resize(len, 0);
+            buf.reserve_exact(len);
             (verdict, reply) = (Verdict::None, Vec::new());
             continue;
         }
-        let frame = Frame::decode(&buf[..len]).expect("the host's frames are well-formed");
+        // SAFETY: the host has written this frame.
+        unsafe { buf.set_len(len) }
+        let frame = Frame::decode(&buf).expect("the host's frames are well-formed");
         (verdict, reply) = match call(&frame) {
             Ok(reply) => (Verdict::Reply, reply),
             Err(status) => (Verdict::Refused, status.encode()),
@@ -64,8 +68,8 @@ pub(crate) fn log(level: u32, text: &str) {
     unsafe { host::log(level, text.as_ptr(), text.len()) }
 }
 
-fn next(verdict: Verdict, reply: &[u8], buf: &mut [u8]) -> i64 {
-    let (out, cap) = (buf.as_mut_ptr(), buf.len());
+fn next(verdict: Verdict, reply: &[u8], buf: &mut [MaybeUninit<u8>]) -> i64 {
+    let (out, cap) = (buf.as_mut_ptr().cast(), buf.len());
     // SAFETY: `reply` is live, and `out` has room for the `cap` bytes the host may write.
     unsafe { host::next(verdict as u32, reply.as_ptr(), reply.len(), out, cap) }
 }
@@ -74,13 +78,26 @@ fn next(verdict: Verdict, reply: &[u8], buf: &mut [u8]) -> i64 {
 pub(crate) struct Imports;
 
 impl Store for Imports {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let mut value = vec![0; VALUE_BYTES];
-        let found = fill(&mut value, |out, cap| {
-            // SAFETY: `key` is live, and `fill` passes a buffer with room for `cap` bytes.
-            unsafe { host::kv_get(key.as_ptr(), key.len(), out, cap) }
-        });
-        found.then_some(value)
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let get = |room: &mut [MaybeUninit<u8>]| {
+            // SAFETY: `key` is live, and the host writes no more than there is room for.
+            unsafe { host::kv_get(key.as_ptr(), key.len(), room.as_mut_ptr().cast(), room.len()) }
+        };
+        let mut room = [MaybeUninit::uninit(); VALUE_BYTES];
+        let answer = get(&mut room);
+        if answer == ABSENT {
+            return None;
+        }
+        let len = length(answer);
+        if len <= room.len() {
+            // SAFETY: the host has written this value.
+            return Some(read(unsafe { room[..len].assume_init_ref() }));
+        }
+        let mut value = Vec::with_capacity(len);
+        assert_eq!(get(value.spare_capacity_mut()), answer, "nobody else writes meanwhile");
+        // SAFETY: the host has written this value.
+        unsafe { value.set_len(len) }
+        Some(read(&value))
     }
 
     fn contains(&self, key: &[u8]) -> bool {

@@ -68,14 +68,14 @@ impl<P: Pairs + ?Sized> Memory<P> {
 }
 
 impl<P: Pairs + ?Sized> Store for Memory<P> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let value = self.pairs.get(key);
         let bytes = value.as_ref().map_or(0, Vec::len);
         self.count(key.len() + bytes, 0);
         if bytes > VALUE_BYTES {
             self.count(key.len() + bytes, 0);
         }
-        value
+        value.map(|value| read(&value))
     }
 
     fn contains(&self, key: &[u8]) -> bool {

@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-/// Room for a value at first. One that is longer takes a second crossing.
+/// Room for a value at first, on the stack. One that is longer takes a second crossing.
 pub(crate) const VALUE_BYTES: usize = 512;
 
 /// One of the two implementations. Shared references throughout: what may write is decided by the
 /// types that are built on top, [`Query`](crate::Query) and [`Command`](crate::Command).
 pub(crate) trait Store {
-    /// The value of a key.
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
+    /// What `read` makes of the value of a key, which it sees where it lies.
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T>;
     /// Whether there is such a key.
     fn contains(&self, key: &[u8]) -> bool;
     /// Sets the value of a key.

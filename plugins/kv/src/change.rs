@@ -22,7 +22,12 @@ impl<'c, 'a> Change<'c, 'a> {
 
     /// Settles the store's revision, and gives it.
     pub(crate) fn finish(self) -> u64 {
-        if self.changed { REVISION.add(self.cx, 1) } else { self.base }
+        if !self.changed {
+            return self.base;
+        }
+        let revision = self.base + 1;
+        REVISION.set(self.cx, revision);
+        revision
     }
 
     /// The reply is yet without a revision.

@@ -36,7 +36,7 @@ impl<T: Value> Cell<T> {
 
     /// The value, if it was ever set. One host call.
     pub fn get(&self, cx: &Query<'_>) -> Option<T> {
-        cx.get(&prefix(self.name)).map(|value| decode_value(self.name, &value))
+        cx.read(&prefix(self.name), |value| decode_value(self.name, value))
     }
 
     /// Sets the value. One host call.

@@ -67,7 +67,7 @@ impl<K: Key, V: Value> Rows<K, V> {
     }
 
     pub(super) fn value_of(&self, cx: &Query<'_>, stored: &[u8]) -> Option<V> {
-        cx.get(stored).map(|value| decode_value(self.name, &value))
+        cx.read(stored, |value| decode_value(self.name, value))
     }
 
     /// The value of a key that an index has.
