@@ -43,6 +43,8 @@ mod collections;
 mod context;
 #[cfg(target_arch = "wasm32")]
 mod guest;
+#[cfg(target_arch = "wasm32")]
+mod heap;
 mod key;
 mod log;
 #[cfg(not(target_arch = "wasm32"))]
