@@ -4,17 +4,19 @@ use std::error::Error;
 
 use protox::prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "quorate/v1/options.proto",
     "quorate/v1/plugin.proto",
     "quorate/v1/peer.proto",
     "quorate/v1/admin.proto",
     "quorate/v1/snapshot.proto",
     "quorate/v1/sessions.proto",
+    "quorate/v1/client.proto",
 ];
 
 /// What clients find beside the plugin's own service, and may ask about by reflection.
-const PUBLIC: [&str; 2] = ["quorate/v1/admin.proto", "quorate/v1/sessions.proto"];
+const PUBLIC: [&str; 3] =
+    ["quorate/v1/admin.proto", "quorate/v1/sessions.proto", "quorate/v1/client.proto"];
 
 /// What nodes say to each other.
 const PEER: &str = "quorate/v1/peer.proto";

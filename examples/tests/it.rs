@@ -34,3 +34,11 @@ fn a_client_meets_replies_and_refusals() {
     assert!(out.contains("put without a key: InvalidArgument"), "{out}");
     assert!(out.ends_with("done\n"), "{out}");
 }
+
+#[test]
+fn a_client_for_many_calls_is_served_once_a_call() {
+    let out = output(env!("CARGO_BIN_EXE_pipeline"));
+    assert!(out.contains("put 20000 times: version 20000\n"), "{out}");
+    assert!(out.contains("put without a key: InvalidArgument"), "{out}");
+    assert!(out.ends_with("done\n"), "{out}");
+}

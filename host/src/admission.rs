@@ -2,6 +2,9 @@
 //! refused at once, before it is read: a caller that waits would hold memory while it does, and
 //! those who are let in would all be late.
 //!
+//! The commands of a stream ([`Load`]) count with all others, but wait: their client feels that, as
+//! nothing more is read, and what waits is bounded for each stream.
+//!
 //! Those who are refused are told when to come back, each at a moment of its own. A refusal costs
 //! about as much of a core as the call itself does without its fsync: if all came back at once, a
 //! node under five times its load would spend its time on refusing.
@@ -73,10 +76,61 @@ impl Admitted {
     /// Counts the request, now that it is read; false if there is no room for it.
     #[must_use]
     pub fn weighs(&mut self, bytes: usize) -> bool {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.bytes = Arc::clone(&self.room).try_acquire_many_owned(bytes).ok();
+        self.bytes = Arc::clone(&self.room).try_acquire_many_owned(permits(bytes)).ok();
         self.bytes.is_some()
     }
+}
+
+/// What the commands of a stream weigh that are under way.
+#[derive(Debug)]
+pub struct Load {
+    room: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+/// Room for some more.
+#[derive(Debug)]
+pub struct Room(OwnedSemaphorePermit);
+
+impl Admitted {
+    /// This call is a stream: nothing is under way yet.
+    pub fn load(&self) -> Load {
+        Load { room: Arc::clone(&self.room), taken: None }
+    }
+}
+
+impl Load {
+    /// Room for so many bytes, if it is there.
+    pub fn try_room(&self, bytes: usize) -> Option<Room> {
+        Arc::clone(&self.room).try_acquire_many_owned(permits(bytes)).ok().map(Room)
+    }
+
+    /// Room for so many bytes, when it is there.
+    pub fn room(&self, bytes: usize) -> impl Future<Output = Room> + Send + use<> {
+        let room = Arc::clone(&self.room);
+        async move {
+            let acquired = room.acquire_many_owned(permits(bytes)).await;
+            Room(acquired.expect("nobody closes it"))
+        }
+    }
+
+    /// Counts what there is room for.
+    pub fn add(&mut self, Room(more): Room) {
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+    }
+
+    /// So much has ended.
+    pub fn release(&mut self, bytes: usize) {
+        let part = self.taken.as_mut().and_then(|taken| taken.split(bytes));
+        assert!(part.is_some(), "more ends than was under way");
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -98,6 +152,26 @@ mod tests {
         drop(second);
         assert!(admission.enter().is_some());
         assert!(admission.enter().unwrap().weighs(40));
+    }
+
+    #[tokio::test]
+    async fn a_stream_counts_with_all_others_and_waits() {
+        let admission = Admission::new(2, 100);
+        let stream = admission.enter().unwrap();
+        let mut load = stream.load();
+        load.add(load.try_room(60).unwrap());
+        load.add(load.try_room(30).unwrap());
+        let mut call = admission.enter().unwrap();
+        assert!(!call.weighs(11) && call.weighs(10));
+        let waits = load.room(50);
+        tokio::pin!(waits);
+        assert!(load.try_room(1).is_none());
+        let soon = Duration::from_millis(1);
+        assert!(tokio::time::timeout(soon, &mut waits).await.is_err());
+        load.release(50);
+        load.add(waits.await);
+        drop((load, stream));
+        assert!(admission.enter().unwrap().weighs(90), "all of it is given back");
     }
 
     #[test]

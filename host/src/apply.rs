@@ -2,23 +2,14 @@
 
 use std::sync::mpsc::Receiver;
 
-use quorate_core::id::LogId;
 use quorate_core::machine::{Machine, Program};
-use quorate_core::outcome::{Fatal, Outcome};
-use quorate_core::replica::{Committed, Refusal, Staged};
-use tokio::sync::{oneshot, watch};
+use quorate_core::outcome::Fatal;
+use quorate_core::replica::{Committed, Staged};
+use tokio::sync::watch;
 
 use crate::integrity::Integrity;
 use crate::node::States;
-
-/// What a caller is told of its command. A waiter dropped unsent means: unknown.
-#[derive(Debug)]
-pub enum Answer {
-    /// It was decided, at this place of the log; a duplicate, where its first copy was.
-    Decided(LogId, Outcome),
-    /// It was not proposed, and never will be.
-    Refused(Refusal),
-}
+use crate::waiter::{self, Answer, Waiter};
 
 /// What consensus hands to apply.
 #[derive(Debug)]
@@ -28,9 +19,6 @@ pub enum Work {
     /// The state of a snapshot, to go on with.
     Install(Staged),
 }
-
-/// Who waits for the outcome of a command. The handle travels with the command.
-pub type Waiter = oneshot::Sender<Answer>;
 
 /// Applies until `work` closes. Publishes the applied index before it answers, so that whoever
 /// was answered can read what it wrote.
@@ -63,10 +51,8 @@ pub fn run<P: Program>(
             continue;
         }
         // Other replicas have no waiters; they dropped nothing.
-        for (waiter, (first, outcome)) in waiters.into_iter().zip(decided) {
-            // A caller that went away does not need its answer.
-            drop(waiter.send(Answer::Decided(first, outcome)));
-        }
+        let decided = decided.into_iter().map(|(first, outcome)| Answer::Decided(first, outcome));
+        waiter::tell(waiters.into_iter().zip(decided));
         machine.prepare()?;
     }
     machine.flush()

@@ -5,11 +5,21 @@
 //! never waits for a batch that will not come.
 
 use std::time::{Duration, Instant};
+use std::vec;
 
 use quorate_core::batch::{Batch, Proposal};
 use quorate_core::batcher::{Batcher, BatcherConfig, BatcherStats, Poll};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+/// What is handed to the batcher at a time.
+#[derive(Debug)]
+pub enum Submission<W> {
+    /// A call's command.
+    One(Proposal<W>),
+    /// Commands of a stream. They join batches in their order, as many as fit.
+    Many(Vec<Proposal<W>>),
+}
 
 /// The batches, and how the batcher fares.
 #[derive(Debug)]
@@ -25,12 +35,12 @@ pub struct Batches<W> {
 /// Starts the batcher on `input`. Must be called within a runtime.
 pub fn start<W: Send + 'static>(
     config: BatcherConfig,
-    input: mpsc::Receiver<Proposal<W>>,
+    input: mpsc::Receiver<Submission<W>>,
 ) -> Batches<W> {
     let (output, intake) = mpsc::channel(1);
     let (stats_publisher, stats) = watch::channel(BatcherStats::default());
-    let driver =
-        Driver { batcher: Batcher::new(config), begun: Instant::now(), input, stats_publisher };
+    let (batcher, begun, rest) = (Batcher::new(config), Instant::now(), Vec::new().into_iter());
+    let driver = Driver { batcher, begun, input, rest, stats_publisher };
     let task = tokio::spawn(driver.run(output));
     Batches { intake, stats, task }
 }
@@ -38,7 +48,9 @@ pub fn start<W: Send + 'static>(
 struct Driver<W> {
     batcher: Batcher<W>,
     begun: Instant,
-    input: mpsc::Receiver<Proposal<W>>,
+    input: mpsc::Receiver<Submission<W>>,
+    /// What the batch had no room for, of the last submission.
+    rest: vec::IntoIter<Proposal<W>>,
     stats_publisher: watch::Sender<BatcherStats>,
 }
 
@@ -76,17 +88,40 @@ impl<W> Driver<W> {
 
     /// Takes what is there, without waiting.
     fn drain_input(&mut self) {
-        while self.batcher.wants_more() {
+        let now = self.now();
+        loop {
+            self.offer_rest(now);
+            if !self.batcher.wants_more() {
+                return;
+            }
             match self.input.try_recv() {
-                Ok(proposal) => self.offer(proposal),
+                Ok(submission) => self.take(submission, now),
                 Err(mpsc::error::TryRecvError::Empty) => return,
                 Err(mpsc::error::TryRecvError::Disconnected) => self.batcher.close(),
             }
         }
     }
 
-    fn offer(&mut self, proposal: Proposal<W>) {
-        let now = self.now();
+    /// Takes a submission, while the batcher wants more and nothing is left of the last one.
+    fn take(&mut self, submission: Submission<W>, now: Duration) {
+        match submission {
+            Submission::One(proposal) => self.offer(proposal, now),
+            Submission::Many(proposals) => {
+                self.rest = proposals.into_iter();
+                self.offer_rest(now);
+            }
+        }
+    }
+
+    fn offer_rest(&mut self, now: Duration) {
+        while self.batcher.wants_more()
+            && let Some(proposal) = self.rest.next()
+        {
+            self.offer(proposal, now);
+        }
+    }
+
+    fn offer(&mut self, proposal: Proposal<W>, now: Duration) {
         if self.batcher.offer(proposal, now).is_err() {
             unreachable!("offered only while it wants more");
         }
@@ -98,8 +133,11 @@ impl<W> Driver<W> {
         let waits_for_slot = !self.batcher.is_empty() && output.capacity() == 0;
         let timer = wake_at.map(|at| tokio::time::sleep(at.saturating_sub(self.now())));
         tokio::select! {
-            proposal = self.input.recv(), if self.batcher.wants_more() => match proposal {
-                Some(proposal) => self.offer(proposal),
+            submission = self.input.recv(), if self.batcher.wants_more() => match submission {
+                Some(submission) => {
+                    let now = self.now();
+                    self.take(submission, now);
+                }
                 None => self.batcher.close(),
             },
             slot = output.reserve(), if waits_for_slot => return slot.is_ok(),
@@ -119,8 +157,12 @@ mod tests {
 
     use super::*;
 
-    fn proposal<W>(waiter: W) -> Proposal<W> {
+    fn command<W>(waiter: W) -> Proposal<W> {
         Proposal { command: Command::new(1, Bytes::from_static(b"payload")), waiter }
+    }
+
+    fn proposal<W>(waiter: W) -> Submission<W> {
+        Submission::One(command(waiter))
     }
 
     #[tokio::test]
@@ -147,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_the_input_closes_the_output() {
-        let (submit, input) = mpsc::channel::<Proposal<()>>(1);
+        let (submit, input) = mpsc::channel::<Submission<()>>(1);
         let mut batches = start(BatcherConfig::default(), input);
         drop(submit);
         assert!(batches.intake.recv().await.is_none());
@@ -198,6 +240,23 @@ mod tests {
             sizes.push(batch.proposals.len());
         }
         assert_eq!(sizes, [1, 99]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_together_is_cut_into_batches_in_its_order() {
+        let (submit, input) = mpsc::channel(4);
+        let config = BatcherConfig { commands_max: 3, ..BatcherConfig::default() };
+        let mut batches = start(config, input);
+        submit.send(Submission::Many((1..=7).map(command).collect())).await.unwrap();
+        submit.send(Submission::Many(Vec::new())).await.unwrap();
+        submit.send(proposal(8)).await.unwrap();
+        drop(submit);
+        let mut came = Vec::new();
+        while let Some(batch) = batches.intake.recv().await {
+            assert!(batch.proposals.len() <= 3);
+            came.extend(batch.proposals.into_iter().map(|proposal| proposal.waiter));
+        }
+        assert_eq!(came, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[tokio::test]

@@ -25,10 +25,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::apply::{Answer, Waiter, Work};
+use crate::apply::Work;
 use crate::clock;
 use crate::node::States;
 use crate::queue;
+use crate::waiter::{self, Answer, Waiter};
 use crate::watchdog::Pulse;
 
 /// Who waits for a read index.
@@ -322,9 +323,7 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
     }
 
     fn refuse(&mut self, waiters: Vec<Waiter>, refusal: Refusal) {
-        for waiter in waiters {
-            drop(waiter.send(Answer::Refused(refusal)));
-        }
+        waiter::tell(waiters.into_iter().map(|waiter| (waiter, Answer::Refused(refusal))));
     }
 
     fn read(&mut self, readers: Vec<Reader>, index: Result<u64, Refusal>) {

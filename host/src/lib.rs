@@ -7,7 +7,8 @@
 //! 2. [`batcher`]: the task that owns the batches' channel
 //! 3. [`consensus`]: the raft thread; [`peers`]: what nodes say to each other
 //! 4. [`rocks`]: log and state on disk
-//! 5. [`apply`]: the apply thread; the plugin's code is run by `quorate-wasm`
+//! 5. [`apply`]: the apply thread; the plugin's code is run by `quorate-wasm`; [`waiter`]: who is
+//!    told what it decided
 //!
 //! [`snapshot`] is a state as bytes, for files and for other nodes.
 //!
@@ -47,4 +48,5 @@ pub mod rpc;
 pub mod snapshot;
 pub mod submit;
 pub mod threads;
+pub mod waiter;
 pub mod watchdog;

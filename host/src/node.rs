@@ -19,7 +19,6 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use quorate_core::batch::Proposal;
 use quorate_core::batcher::{BatcherConfig, BatcherStats};
 use quorate_core::id::{NodeId, RaftId};
 use quorate_core::limits;
@@ -33,8 +32,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
-use crate::apply::{self, Waiter};
-use crate::batcher::Batches;
+use crate::apply;
+use crate::batcher::{Batches, Submission};
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
 use crate::disk::{DiskGuard, Room};
 use crate::identity::{Birth, Claim, GROUP, Identity};
@@ -47,6 +46,7 @@ use crate::roster::Roster;
 use crate::rpc::server::Clients;
 use crate::submit::Submitter;
 use crate::threads::Worker;
+use crate::waiter::Waiter;
 use crate::watchdog::Pulse;
 use quorate_wasm::Module;
 
@@ -119,6 +119,7 @@ pub struct Node {
     status: watch::Receiver<Status>,
     batcher_stats: watch::Receiver<BatcherStats>,
     failure: std_mpsc::Receiver<Failure>,
+    submitter: Submitter,
     states: Arc<States>,
     /// In the order in which they end; `None` once stopped.
     stages: Option<Stages>,
@@ -129,7 +130,7 @@ pub struct Node {
 #[derive(Debug)]
 struct Stages {
     clients: Option<Serving>,
-    submit: mpsc::Sender<Proposal<Waiter>>,
+    submit: mpsc::Sender<Submission<Waiter>>,
     batcher: JoinHandle<()>,
     raft: Worker<()>,
     apply: Worker<()>,
@@ -246,7 +247,7 @@ impl Node {
             module: Arc::clone(&module),
             state: Arc::clone(&state),
             client_address,
-            submitter,
+            submitter: submitter.clone(),
             progress: Progress {
                 status: status.clone(),
                 applied,
@@ -292,6 +293,7 @@ impl Node {
             status,
             batcher_stats,
             failure,
+            submitter,
             states: state,
             stages,
             _claim: claim,
@@ -316,6 +318,11 @@ impl Node {
     /// How its batcher fares.
     pub fn batcher_stats(&self) -> BatcherStats {
         *self.batcher_stats.borrow()
+    }
+
+    /// The way for commands of this process, without a connection.
+    pub fn submitter(&self) -> &Submitter {
+        &self.submitter
     }
 
     /// The fault that ended one of its stages, if one has. The node must then be stopped.

@@ -13,15 +13,16 @@ use quorate_core::limits;
 use quorate_core::replica::{Refusal, Status};
 use quorate_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::Admission;
-use crate::apply::{Answer, Waiter};
+use crate::batcher::Submission;
 use crate::consensus::leader_of;
 use crate::disk::DiskGuard;
 use crate::integrity::Integrity;
 use crate::peers::{Directory, Forwarded};
 use crate::rpc::status;
+use crate::waiter::{self, Answer, Waiter};
 use crate::watchdog;
 
 /// How long a command waits for a leader, and for its outcome.
@@ -83,7 +84,7 @@ pub struct Submitter {
     /// This node.
     pub node: NodeId,
     /// To the batcher.
-    pub submit: mpsc::WeakSender<Proposal<Waiter>>,
+    pub submit: mpsc::WeakSender<Submission<Waiter>>,
     /// Who leads.
     pub status: watch::Receiver<Status>,
     /// How to reach the others.
@@ -154,6 +155,30 @@ impl Submitter {
         }
     }
 
+    /// Whether commands may be proposed here: this node leads, as far as it knows, and is well.
+    pub fn may_propose(&self) -> bool {
+        let leads = leader_of(&self.status.borrow()) == Some(self.node);
+        leads && !*self.stalled.borrow() && self.integrity.may_serve()
+    }
+
+    /// Hands commands to the batcher together. Each is told what became of it, also where there is
+    /// no room for them, or nobody who takes them any more.
+    pub async fn hand_over(&self, proposals: Vec<Proposal<Waiter>>) {
+        let refusal = match self.submit.upgrade() {
+            Some(submit) => {
+                let patience = Duration::from_millis(limits::SUBMIT_WAIT_MS_MAX);
+                match timeout(patience, submit.reserve()).await {
+                    Ok(Ok(slot)) => return slot.send(Submission::Many(proposals)),
+                    Ok(Err(_)) => Refusal::NotLeader(None),
+                    Err(_) => Refusal::Busy,
+                }
+            }
+            None => Refusal::NotLeader(None),
+        };
+        let waiters = proposals.into_iter().map(|proposal| proposal.waiter);
+        waiter::tell(waiters.map(|waiter| (waiter, Answer::Refused(refusal))));
+    }
+
     async fn try_once(
         &self,
         leader: Option<NodeId>,
@@ -195,7 +220,7 @@ impl Submitter {
         let (waiter, answer) = oneshot::channel();
         let Some(submit) = self.submit.upgrade() else { return Try::Failed(Undecided::Stopping) };
         let patience = Instant::now() + Duration::from_millis(limits::SUBMIT_WAIT_MS_MAX);
-        let proposal = Proposal { command, waiter };
+        let proposal = Submission::One(Proposal { command, waiter: Waiter::Call(waiter) });
         match timeout_at(patience.min(deadline), submit.send(proposal)).await {
             Ok(Ok(())) => drop(submit),
             Ok(Err(_)) => return Try::Failed(Undecided::Stopping),

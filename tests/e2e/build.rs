@@ -1,8 +1,10 @@
-//! Generates clients from the `.proto` of the key-value plugin and of sessions, as any user would.
+//! Generates clients from the `.proto` of the key-value plugin, of sessions and of the stream of
+//! commands, as any user would.
 
 use std::error::Error;
 
-const SERVICES: [&str; 2] = ["kv/v1/kv.proto", "quorate/v1/sessions.proto"];
+const SERVICES: [&str; 3] =
+    ["kv/v1/kv.proto", "quorate/v1/sessions.proto", "quorate/v1/client.proto"];
 const FOLDERS: [&str; 2] = ["../../plugins/kv/proto", "../../proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {

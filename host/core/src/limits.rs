@@ -65,6 +65,14 @@ pub const SNAPSHOT_TICKS_MAX: u32 = 300;
 pub const CALLS_MAX: usize = 4096;
 /// The bytes of their requests, all together.
 pub const CALL_BYTES_MAX: usize = 64 * MIB;
+/// Commands of one stream that are under way. The node reads no further when there are as many.
+pub const PIPELINE_COMMANDS_MAX: usize = 16_384;
+/// The bytes of their requests, as a node counts what it takes on, at which it reads no further.
+pub const PIPELINE_BYTES_MAX: usize = 8 * MIB;
+/// A message of commands. The stream of a larger one ends.
+pub const PIPELINE_MESSAGE_BYTES_MAX: usize = 2 * MIB;
+/// Replies at which a message of outcomes is full. A single larger one travels with what is there.
+pub const PIPELINE_REPLY_BYTES: usize = 256 * KIB;
 /// After how many milliseconds a caller that was refused for want of room is told to come back, at
 /// the least.
 pub const RETRY_AFTER_MS_MIN: u64 = 250;
@@ -198,6 +206,12 @@ const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 64 <= SNAPSHOT_CHUNK_BYT
 const _: () = assert!(
     LEASE_TICKS * (100 + CLOCK_DRIFT_PERCENT_MAX)
         < (ELECTION_TICKS - 1) * (100 - CLOCK_DRIFT_PERCENT_MAX)
+);
+/// The largest request must fit a message, to be refused or taken by itself; and all that one
+/// message holds, with what each of its commands counts for at the least, what a node takes on.
+const _: () = assert!(REQUEST_BYTES_MAX + 64 * KIB <= PIPELINE_MESSAGE_BYTES_MAX);
+const _: () = assert!(
+    PIPELINE_BYTES_MAX + PIPELINE_COMMANDS_MAX * COMMAND_OVERHEAD_BYTES_MAX <= CALL_BYTES_MAX
 );
 /// The largest request must fit what a node takes on, and the largest message its queue.
 const _: () = assert!(REQUEST_BYTES_MAX <= CALL_BYTES_MAX);

@@ -25,6 +25,11 @@ const ANSWER_PAUSE: Duration = Duration::from_millis(2);
 /// What a key of a question is called that is not of the key space.
 const QUESTION_KEY: &[u8] = b"?";
 
+/// The request of a put on Quorate, encoded.
+pub fn put_request(key: Bytes, value: Bytes) -> Bytes {
+    kv::Put { key, value }.encode_to_vec().into()
+}
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum System {

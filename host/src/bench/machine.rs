@@ -137,6 +137,19 @@ fn syncs(mut file: File) -> io::Result<Histogram<u64>> {
     Ok(latencies_ns)
 }
 
+/// How long a process has been busy, in all its threads; without a number, this one.
+pub fn process_time(process: Option<u32>) -> anyhow::Result<Duration> {
+    let process = process.map_or_else(|| "self".to_owned(), |process| process.to_string());
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name is in parentheses, and may have spaces. User and system time are the 14th and the
+    // 15th field, in hundredths of a second: so Linux has it towards programs, whatever its own
+    // ticks are.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let ticks: Vec<u64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    anyhow::ensure!(ticks.len() == 2, "the kernel does not tell how long a process was busy");
+    Ok(Duration::from_millis(10 * ticks.iter().sum::<u64>()))
+}
+
 /// Whether a folder is in memory, where a sync costs nothing.
 pub fn is_in_memory(folder: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statfs(folder)?.f_type == TMPFS_MAGIC)

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::client::{System, Target};
+use super::machine::process_time;
 use crate::identity::LogKind;
 
 /// How long servers may take to start.
@@ -122,6 +123,11 @@ impl Servers {
     /// Where they are.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// How long the processes have been busy.
+    pub fn process_time(&self) -> anyhow::Result<Duration> {
+        self.nodes.iter().map(|node| process_time(Some(node.child.id()))).sum()
     }
 
     /// The memory that the first node has, without what the kernel keeps of its files.

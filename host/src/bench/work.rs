@@ -46,13 +46,14 @@ pub struct Data {
 
 impl Data {
     /// The key of a number: the same in each run.
-    fn key(number: u32) -> Bytes {
+    pub(super) fn key(number: u32) -> Bytes {
         let mut key = [0; KEY_BYTES];
         fastrand::Rng::with_seed(number.into()).fill(&mut key);
         Bytes::copy_from_slice(&key)
     }
 
-    fn value(self, random: &mut fastrand::Rng) -> Bytes {
+    /// A value at random.
+    pub(super) fn value(self, random: &mut fastrand::Rng) -> Bytes {
         let mut value = vec![0; self.value_bytes];
         random.fill(&mut value);
         value.into()

@@ -21,7 +21,7 @@ use crate::bench::client::Route;
 use crate::bench::pace::Pace;
 use crate::bench::report::Report;
 use crate::bench::work::Data;
-use crate::bench::{Method, etcd, growth, machine, matrix, seed, servers};
+use crate::bench::{Method, etcd, growth, machine, matrix, pipeline, seed, servers};
 use crate::identity::LogKind;
 
 /// Where pictures go, and below it the servers' data.
@@ -31,6 +31,8 @@ const SECONDS_MAX: f64 = 86_400.0;
 /// More would be refused by the servers.
 const CLIENTS: RangeInclusive<i64> = 1..=4096;
 const NODES: RangeInclusive<i64> = 1..=7;
+/// What one stream may have under way; more would wait.
+const AT_ONCE: RangeInclusive<i64> = 1..=16_384;
 const VALUE_BYTES: RangeInclusive<i64> = 0..=1_000_000;
 const STORAGES: &str = "memory,rocksdb";
 /// What a shell says of a process that a signal ended, without the signal's number.
@@ -49,6 +51,8 @@ pub(super) enum Command {
     /// Apply entries in this process, without clients or a log: a plugin natively, in one instance
     /// of its module, and in a fresh one for each entry
     Apply(Apply),
+    /// Measure puts many at a time: without gRPC, and on one stream
+    Pipeline(Pipeline),
 }
 
 /// What all measurements have.
@@ -215,6 +219,35 @@ pub(super) struct Growth {
     common: Common,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Pipeline {
+    /// The sizes of clusters
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,3")]
+    #[arg(value_parser = value_parser!(u32).range(NODES))]
+    nodes: Vec<u32>,
+    /// How puts get to them
+    #[arg(long, value_enum, value_delimiter = ',')]
+    #[arg(default_value = "in-process,bulk,calls,exactly-once")]
+    ways: Vec<pipeline::Way>,
+    /// How many puts are under way at a time
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    #[arg(value_parser = value_parser!(u32).range(AT_ONCE))]
+    at_once: u32,
+    /// The length of a value; that of a key is 16
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    #[arg(value_parser = value_parser!(u32).range(VALUE_BYTES))]
+    value_bytes: u32,
+    /// How many keys there are
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    keys: u32,
+    /// How long each figure is measured, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "3")]
+    seconds: Duration,
+    #[command(flatten)]
+    files: Files,
+}
+
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Etcd(arguments) => arguments.run(),
@@ -222,6 +255,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Seed(arguments) => arguments.run(),
         Command::Growth(arguments) => arguments.run(),
         Command::Apply(arguments) => arguments.run(),
+        Command::Pipeline(arguments) => arguments.run(),
     }
 }
 
@@ -296,6 +330,20 @@ impl Growth {
             value_bytes: self.value_bytes as usize,
         };
         common.files.report(growth::run(&plan))
+    }
+}
+
+impl Pipeline {
+    fn run(self) -> Result<(), Failure> {
+        let plan = pipeline::Plan {
+            folder: self.files.folder()?,
+            nodes: sizes(&self.nodes),
+            ways: self.ways,
+            at_once: self.at_once as usize,
+            data: Data { keys: self.keys, value_bytes: self.value_bytes as usize },
+            pace: Pace::new(self.seconds, None),
+        };
+        self.files.report(pipeline::run(&plan))
     }
 }
 

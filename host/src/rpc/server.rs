@@ -51,6 +51,7 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
     routes.add_service(health_service);
     routes.add_service(admin.into_server());
     routes.add_service(plugin.sessions().into_server());
+    routes.add_service(plugin.pipeline().into_server());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(&module.manifest().descriptors)

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::codec::BytesCodec;
 use super::consistency::Consistency;
+use super::pipeline::PipelineService;
 use super::query::Queries;
 use super::sessions::{self, SessionsService};
 use super::status;
@@ -57,6 +58,12 @@ impl PluginService {
         let methods =
             methods.map(|method| (method.path.clone(), (method.id, method.kind))).collect();
         Self { calls: Arc::new(Calls { node, methods, submitter, queries }) }
+    }
+
+    /// What takes its commands by the stream.
+    pub(super) fn pipeline(&self) -> PipelineService {
+        let methods = self.calls.methods.values().copied().collect();
+        PipelineService::new(methods, self.calls.submitter.clone())
     }
 
     /// What opens sessions for its commands.

@@ -143,6 +143,14 @@ impl Kv {
         read.await.message.kv.map(|kv| kv.value)
     }
 
+    /// How often a key was put, as soon as there is a leader to say so.
+    pub async fn get_version(&self, key: &str) -> u64 {
+        let read = wait::eventually("a Get", wait::LONG, async || {
+            self.get(key.to_owned()).await.map_err(|status| unavailable(&status))
+        });
+        read.await.message.kv.map_or(0, |kv| kv.version)
+    }
+
     /// The node that leads. It is asked by a command that the plugin refuses, so that nothing
     /// changes.
     pub async fn leader(&self) -> u64 {

@@ -4,7 +4,8 @@
 //! 2. [`process`]: runs it until it is stopped, or killed
 //! 3. [`cluster`]: several that know each other, on [`ports`] of their own
 //! 4. [`network`], made of [`proxy`]: how nodes reach each other, or do not; [`disk`]: small ones
-//! 5. [`kv`]: a client, generated from the plugin's `.proto`; [`ledger`]: what it was promised
+//! 5. [`kv`]: a client, generated from the plugin's `.proto`; [`ledger`]: what it was promised;
+//!    [`session`] and [`pipeline`]: the same of a node's own services
 //! 6. [`book`]: the book's pages, as programs
 //! 7. [`wait`]: for an event, with a deadline. Nothing sleeps and hopes
 //!
@@ -18,6 +19,7 @@ pub mod disk;
 pub mod kv;
 pub mod ledger;
 pub mod network;
+pub mod pipeline;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -173,6 +173,20 @@ async fn growth_is_measured_with_memory_and_start() {
 }
 
 #[tokio::test]
+async fn many_puts_at_a_time_are_measured_in_each_way() {
+    let _turn = turn().await;
+    let arguments = ["--nodes", "1,3", "--at-once", "1024"];
+    let rows = table("pipeline", "pipeline", &arguments, &["pipeline"]);
+    let ways: Vec<_> = rows.iter().map(|row| row["way"].as_str().unwrap()).collect();
+    let streams = ["stream, bulk", "stream, calls", "stream, exactly once"];
+    assert_eq!(ways, [&["in process"], &streams[..], &streams].concat());
+    for row in &rows {
+        is_positive(row, &["puts_per_second", "cpu_us_per_put", "p50_us"]);
+        assert_eq!(row["errors"], 0, "{row}");
+    }
+}
+
+#[tokio::test]
 async fn a_signal_ends_a_bench_and_its_servers() {
     let _turn = turn().await;
     if Command::new("etcd").arg("--version").output().is_err() {

@@ -26,6 +26,8 @@ mod modules;
 mod new;
 mod overload;
 mod pause;
+mod pipeline;
+mod pipelined_client;
 mod proxy;
 mod quarantine;
 mod reads;
