@@ -30,8 +30,8 @@ use crate::submit::Submitter;
 use crate::waiter::{Answer, Seats, Told, Waiter};
 
 const PUT: &str = "kv.v1.Kv/Put";
-/// Puts that one caller has at hand.
-const AT_HAND: usize = 512;
+/// Puts that one caller has at hand, at the most.
+const AT_HAND_MAX: usize = 512;
 /// How long a node in this process may take to lead.
 const LEAD_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -75,10 +75,10 @@ impl Way {
         }
     }
 
-    /// How many puts a caller makes at once.
-    fn puts(self) -> usize {
+    /// How many puts a caller makes at once, where so many are under way in all.
+    fn puts(self, at_once: usize) -> usize {
         match self {
-            Self::InProcess | Self::Bulk => AT_HAND,
+            Self::InProcess | Self::Bulk => AT_HAND_MAX.min(at_once),
             Self::Calls | Self::ExactlyOnce => 1,
         }
     }
@@ -127,20 +127,22 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
 
 impl Plan {
     async fn measure(&self, way: Way, nodes: usize) -> anyhow::Result<Vec<Cell>> {
-        let callers = (self.at_once / way.puts()).max(1);
+        let puts = way.puts(self.at_once);
+        let callers = self.at_once / puts;
+        let load = (callers, puts);
         let (measured, busy) = match way {
-            Way::InProcess => self.in_process(callers).await?,
-            Way::Bulk | Way::Calls => self.on_stream(way, nodes, Client::builder()).await?,
+            Way::InProcess => self.in_process(load).await?,
+            Way::Bulk | Way::Calls => self.on_stream(load, nodes, Client::builder()).await?,
             Way::ExactlyOnce => {
-                self.on_stream(way, nodes, Client::builder().exactly_once()).await?
+                self.on_stream(load, nodes, Client::builder().exactly_once()).await?
             }
         };
         let measured = measured.usable()?;
-        let puts_per_second = Cell::Number(measured.calls_per_second(), 0).number() * puts(way);
+        let each = Cell::Count(puts as u64).number();
+        let puts_per_second = measured.calls_per_second() * each;
         let all = puts_per_second * self.pace.end().as_secs_f64();
         let cpu_us = busy.as_secs_f64() * 1e6 / all;
-        let [nodes, callers, each] =
-            [nodes, callers, way.puts()].map(|count| Cell::Count(count as u64));
+        let [nodes, callers, each] = [nodes, callers, puts].map(|count| Cell::Count(count as u64));
         let mut row = vec![Cell::Text(way.name().to_owned()), nodes, callers, each];
         row.extend([Cell::Number(puts_per_second, 0), Cell::Number(cpu_us, 2)]);
         row.extend(figures(&measured).into_iter().skip(1));
@@ -148,7 +150,10 @@ impl Plan {
     }
 
     /// In this process; also how long its threads were busy.
-    async fn in_process(&self, callers: usize) -> anyhow::Result<(Measured, Duration)> {
+    async fn in_process(
+        &self,
+        (callers, puts): (usize, usize),
+    ) -> anyhow::Result<(Measured, Duration)> {
         let prefix = tempfile::Builder::new().prefix("quorate-bench-").tempdir_in(&self.folder);
         let folder = prefix.context("there is no place for the node's data")?;
         let data = folder.path().to_owned();
@@ -157,7 +162,7 @@ impl Plan {
         let mut status = node.status();
         let leads = status.wait_for(|status| status.leads);
         tokio::time::timeout(LEAD_WAIT_MAX, leads).await.context("the node does not lead")??;
-        let caller = |_| InProcess::new(submitter.clone(), self.data);
+        let caller = |_| InProcess::new(submitter.clone(), puts, self.data);
         let begun = process_time(None)?;
         let measured = load::measure(vec![(0..callers).map(caller).collect()], self.pace).await;
         let busy = process_time(None)?.saturating_sub(begun);
@@ -169,7 +174,7 @@ impl Plan {
     /// By the client; also how long it and the nodes were busy.
     async fn on_stream(
         &self,
-        way: Way,
+        (callers, puts): (usize, usize),
         nodes: usize,
         builder: Builder,
     ) -> anyhow::Result<(Measured, Duration)> {
@@ -177,19 +182,16 @@ impl Plan {
             Servers::start(&Setup::quorate(nodes, LogKind::RocksDb), &self.folder).await?;
         let urls = servers.target().addresses.iter().map(|address| format!("http://{address}"));
         let client = builder.calls_max(self.at_once).connect(urls).await?;
-        let callers = (self.at_once / way.puts()).max(1);
-        let caller = |_| OnStream::new(client.clone(), way.puts(), self.data);
+        // It finds the leader.
+        let first = OnStream::new(client.clone(), 1, self.data).call().await;
+        first.map_err(anyhow::Error::msg)?;
+        let caller = |_| OnStream::new(client.clone(), puts, self.data);
         let busy = || anyhow::Ok(process_time(None)? + servers.process_time()?);
         let begun = busy()?;
         let callers = (0..callers).map(caller).collect();
         let measured = load::measure(vec![callers], self.pace).await?.remove(0);
         Ok((measured, busy()?.saturating_sub(begun)))
     }
-}
-
-/// As a factor.
-fn puts(way: Way) -> f64 {
-    Cell::Count(way.puts() as u64).number()
 }
 
 fn start(data: &std::path::Path) -> anyhow::Result<Node> {
@@ -203,6 +205,7 @@ fn start(data: &std::path::Path) -> anyhow::Result<Node> {
 /// Puts many at a time, without a connection.
 struct InProcess {
     submitter: Submitter,
+    puts: usize,
     seats: Arc<Seats>,
     told: mpsc::Receiver<Told>,
     data: Data,
@@ -210,22 +213,22 @@ struct InProcess {
 }
 
 impl InProcess {
-    fn new(submitter: Submitter, data: Data) -> Self {
-        let (seats, told) = Seats::new(AT_HAND);
-        Self { submitter, seats, told, data, random: fastrand::Rng::new() }
+    fn new(submitter: Submitter, puts: usize, data: Data) -> Self {
+        let (seats, told) = Seats::new(puts);
+        Self { submitter, puts, seats, told, data, random: fastrand::Rng::new() }
     }
 }
 
 impl Caller for InProcess {
     async fn call(&mut self) -> Result<(), String> {
         let method = quorate_abi::method_id(PUT);
-        let proposals = (0..AT_HAND as u64).map(|number| {
+        let proposals = (0..self.puts as u64).map(|number| {
             let command = batch::Command::new(method, put(self.data, &mut self.random));
             Proposal { command, waiter: Waiter::Seat(self.seats.seat(number)) }
         });
         let proposals = proposals.collect();
         self.submitter.hand_over(proposals).await;
-        let mut missing = AT_HAND;
+        let mut missing = self.puts;
         while missing > 0 {
             for (_, answer) in self.told.recv().await.ok_or("the seats are gone")? {
                 missing -= 1;

@@ -32,6 +32,8 @@ impl SessionId {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
+    /// The one that numbers calls until it has no number left.
+    turn: Option<SessionId>,
 }
 
 #[derive(Debug)]
@@ -63,14 +65,24 @@ impl Sessions {
 
     /// Whether there is a number left.
     pub(crate) fn has_number(&self) -> bool {
-        self.sessions.values().any(Session::has_number)
+        self.of_turn().is_some() || self.sessions.values().any(Session::has_number)
+    }
+
+    fn of_turn(&self) -> Option<SessionId> {
+        let is_open = |id: &SessionId| self.sessions.get(id).is_some_and(Session::has_number);
+        self.turn.filter(is_open)
     }
 
     /// A number for a call, if there is one left.
     pub(crate) fn number(&mut self) -> Option<Numbered> {
-        let (id, session) = self.sessions.iter_mut().find(|(_, session)| session.has_number())?;
+        self.turn = self.of_turn().or_else(|| {
+            let open = self.sessions.iter().find(|(_, session)| session.has_number());
+            open.map(|(id, _)| *id)
+        });
+        let id = self.turn?;
+        let session = self.sessions.get_mut(&id)?;
         session.needed.push_back(true);
-        Some(Numbered { id: *id, seq: session.floor + session.needed.len() as u64 - 1 })
+        Some(Numbered { id, seq: session.floor + session.needed.len() as u64 - 1 })
     }
 
     /// The lowest number of the call's session whose reply is needed. Of a session that is gone,

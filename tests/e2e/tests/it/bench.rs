@@ -175,7 +175,7 @@ async fn growth_is_measured_with_memory_and_start() {
 #[tokio::test]
 async fn many_puts_at_a_time_are_measured_in_each_way() {
     let _turn = turn().await;
-    let arguments = ["--nodes", "1,3", "--at-once", "1024"];
+    let arguments = ["--nodes", "1,3", "--at-once", "32"];
     let rows = table("pipeline", "pipeline", &arguments, &["pipeline"]);
     let ways: Vec<_> = rows.iter().map(|row| row["way"].as_str().unwrap()).collect();
     let streams = ["stream, bulk", "stream, calls", "stream, exactly once"];
