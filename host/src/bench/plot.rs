@@ -157,9 +157,9 @@ where
     Ok(())
 }
 
-/// A little above the highest, so that there is room for the legend.
+/// Above the highest, so that there is room for the legend.
 fn top(values: impl Iterator<Item = f64>) -> f64 {
-    (values.fold(0.0, f64::max) * 1.2).max(1e-9)
+    (values.fold(0.0, f64::max) * 1.4).max(1e-9)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few groups")]
