@@ -33,6 +33,7 @@
 //! - **A call depends on nothing else** than the state, the request and what its context tells
 //!   ([`Query::time_ms`], [`Query::seed`]). Do not let the order of a `HashMap` show: on every
 //!   replica it is another. A `BTreeMap` is fine.
+//! - **The allocator is the SDK's**: a plugin has no `#[global_allocator]` of its own.
 //! - **Tests are native.** [`testing::Machine`] runs the plugin without a host and without Wasm.
 //!
 //! [build script]: https://doc.rust-lang.org/cargo/reference/build-scripts.html

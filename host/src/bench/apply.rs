@@ -6,6 +6,7 @@
 //! if there is such a while.
 
 mod contest;
+mod integrity;
 mod load;
 mod native;
 
@@ -52,14 +53,18 @@ const COLUMNS: [Column; 11] = [
 const COMMANDS_COLUMN: usize = 3;
 const NS_COLUMN: usize = 4;
 
+/// Of what checksums and digests are compared with.
+const INTEGRITY_VALUE_BYTES: usize = 256;
+const INTEGRITY_COMMANDS: [usize; 3] = [1, 64, 256];
+
 /// Measures.
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let machine = Machine::look(&plan.folder)?;
     let mut rows = Vec::new();
     let mut charts = Vec::new();
-    let [counter, kv] = load::modules()?;
+    let [counter, kv_module] = load::modules()?;
     let counter = Load::counter(&counter, plan.keys);
-    let kv = plan.value_bytes.iter().map(|bytes| Load::kv(&kv, plan.keys, *bytes));
+    let kv = plan.value_bytes.iter().map(|bytes| Load::kv(&kv_module, plan.keys, *bytes));
     for load in std::iter::once(counter).chain(kv) {
         for state in State::ALL {
             let mut contest = Contest::new(&load, state, &plan.folder)?;
@@ -92,7 +97,9 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let settings =
         json!({ "keys": plan.keys, "rounds": plan.rounds, "key_bytes": load::KEY_BYTES });
     let table = Table { name: "apply", title, columns: COLUMNS.to_vec(), rows };
-    Ok(Report { name: "apply", machine, settings, tables: vec![table], charts })
+    let load = Load::kv(&kv_module, plan.keys, INTEGRITY_VALUE_BYTES);
+    let integrity = integrity::table(&load, plan.rounds, &INTEGRITY_COMMANDS, &plan.folder)?;
+    Ok(Report { name: "apply", machine, settings, tables: vec![table, integrity], charts })
 }
 
 /// The figures of the programs.

@@ -8,7 +8,8 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::canary::{self, Canary};
-use crate::outcome::codec;
+use crate::id::LogId;
+use crate::outcome::{Outcome, codec};
 use crate::session::table::Decisions;
 use crate::state::{Changes, Meta, Space};
 
@@ -59,6 +60,11 @@ pub(crate) fn chain(meta: &Meta, decisions: &Decisions, changes: &Changes) -> u6
     hash.digest()
 }
 
+/// The same for an entry without sessions: for measurements.
+pub fn after(meta: &Meta, decided: Vec<(LogId, Outcome)>, changes: &Changes) -> u64 {
+    chain(meta, &Decisions { decided, ..Decisions::default() }, changes)
+}
+
 /// With their length: so that no two sequences are the same bytes.
 fn bytes(hash: &mut Xxh3, bytes: &[u8]) {
     hash.update(&(bytes.len() as u64).to_le_bytes());
@@ -70,8 +76,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::id::LogId;
-    use crate::outcome::{Outcome, Rejection};
+    use crate::outcome::Rejection;
     use crate::state::Writes;
 
     fn changes() -> Changes {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use quorate_core::batch::Payload;
 use quorate_core::id::{GroupId, LogId};
 use quorate_core::machine::{Machine, Program};
-use quorate_core::outcome::Fatal;
-use quorate_core::state::{MemoryState, StateStore};
+use quorate_core::outcome::{Fatal, Outcome};
+use quorate_core::state::{Changes, MemoryState, StateStore};
 use quorate_wasm::Instances;
 use tempfile::TempDir;
 
@@ -19,7 +19,10 @@ use crate::rocks::RocksState;
 
 /// Commands of one round of one program: an entry, or many small ones.
 const ROUND_COMMANDS: usize = 1024;
-const TERM: u64 = 1;
+
+/// Whose entries they are.
+pub(super) const GROUP: GroupId = GroupId(1);
+pub(super) const TERM: u64 = 1;
 
 /// Where the state is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,15 +95,32 @@ impl<'a> Contest<'a> {
 }
 
 /// A machine that is told what is committed.
-struct Applier(Machine<Box<dyn Program>>);
+pub(super) struct Applier(Machine<Box<dyn Program>>);
 
 impl Applier {
-    fn new(program: Box<dyn Program>, state: State, dir: &Path) -> Result<Self, Fatal> {
+    pub(super) fn new(program: Box<dyn Program>, state: State, dir: &Path) -> Result<Self, Fatal> {
         let state: Arc<dyn StateStore> = match state {
             State::Memory => Arc::new(MemoryState::new()),
             State::RocksDb => Arc::new(RocksState::open(dir)?),
         };
-        Ok(Self(Machine::new(GroupId(1), program, state)?))
+        Ok(Self(Machine::new(GROUP, program, state)?))
+    }
+
+    /// The place of the next entry.
+    pub(super) fn next(&self) -> LogId {
+        LogId { term: TERM, index: self.0.applied().index + 1 }
+    }
+
+    /// Applies an entry, and makes the next instance.
+    pub(super) fn apply_one(&mut self, entry: Bytes) -> Result<Vec<(LogId, Outcome)>, Fatal> {
+        let decided = self.0.apply(self.next(), Payload::Commands(entry))?;
+        self.0.prepare()?;
+        Ok(decided)
+    }
+
+    /// What the last entry has changed; once.
+    pub(super) fn take_changes(&mut self) -> Changes {
+        self.0.take_changes()
     }
 
     /// Applies entries, all of which must succeed; nanoseconds for each command.
@@ -108,9 +128,7 @@ impl Applier {
         let mut commands = 0;
         let begun = Instant::now();
         for entry in entries {
-            let id = LogId { term: TERM, index: self.0.applied().index + 1 };
-            let decided = self.0.apply(id, Payload::Commands(entry.clone()))?;
-            self.0.prepare()?;
+            let decided = self.apply_one(entry.clone())?;
             commands += decided.len();
             let mut outcomes = decided.into_iter().map(|(_, outcome)| outcome);
             if let Some(Err(rejection)) = outcomes.find(Result::is_err) {

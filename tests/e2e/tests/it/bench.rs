@@ -124,6 +124,14 @@ async fn apply_is_measured_natively_and_in_the_sandbox_on_both_states() {
         is_positive(row, &times.each_ref().map(String::as_str));
         is_positive(row, &["warm_ratio", "fresh_ratio", "fresh_commands_per_second"]);
     }
+    let rows = table("apply", "integrity", &small, &[]);
+    assert_eq!(rows.len(), 3);
+    for row in &rows {
+        is_positive(row, &["checks_percent_of_put", "checks_percent_of_apply"]);
+        let times = ["checks", "apply", "put"].map(|time| format!("{time}_ns_per_command"));
+        let times = times.map(|time| row[time].as_f64().unwrap());
+        assert!(times.is_sorted(), "{row}");
+    }
 }
 
 #[tokio::test]
