@@ -20,7 +20,8 @@
 //! what a node says of itself; [`integrity`] compares its state with other nodes', and [`disk`]
 //! looks how much room there is; [`clock`] is what leases go by, [`random`] where numbers come
 //! from, [`durable`] how small files are written; [`local`] is a cluster in one process; [`cli`] is
-//! the command line, and [`mod@bench`] measures. What is decided rather than done is in `quorate-core`.
+//! the command line, and [`mod@bench`] measures. What is decided rather than done is in
+//! `quorate-core`.
 
 pub mod admission;
 pub mod apply;
