@@ -230,7 +230,7 @@ pub(super) struct Pipeline {
     #[arg(default_value = "in-process,bulk,calls,exactly-once")]
     ways: Vec<pipeline::Way>,
     /// How many puts are under way at a time
-    #[arg(long, value_name = "N", default_value_t = 8192)]
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
     #[arg(value_parser = value_parser!(u32).range(AT_ONCE))]
     at_once: u32,
     /// The length of a value; that of a key is 16
