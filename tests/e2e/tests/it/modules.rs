@@ -137,6 +137,6 @@ async fn another_plugin_is_served_by_its_own_name() {
         assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), json!({ "total": total }));
     }
     let ran = run(&["call", &addresses[0], "kv.v1.Kv/Put"]);
-    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.starts_with("UNIMPLEMENTED: "), "{ran:?}");
 }
