@@ -5,7 +5,6 @@
 //! in the table.
 
 mod etcd;
-mod kv;
 
 use std::time::Duration;
 
@@ -27,7 +26,12 @@ const QUESTION_KEY: &[u8] = b"?";
 
 /// The request of a put on Quorate, encoded.
 pub fn put_request(key: Bytes, value: Bytes) -> Bytes {
-    kv::Put { key, value }.encode_to_vec().into()
+    put(key, value).encode_to_vec().into()
+}
+
+/// A put on Quorate: the plugin's own message, which has its bytes in vectors.
+fn put(key: Bytes, value: Bytes) -> kv::PutRequest {
+    kv::PutRequest { key: key.into(), value: value.into(), prev_kv: false }
 }
 
 /// What is measured.
@@ -177,7 +181,7 @@ impl Client {
     pub async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Status> {
         match self.system {
             System::Quorate => {
-                let put = Request::new(kv::Put { key, value });
+                let put = Request::new(put(key, value));
                 drop(self.unary::<_, kv::PutReply>("/kv.v1.Kv/Put", put).await?);
             }
             System::Etcd => {
@@ -190,8 +194,9 @@ impl Client {
 
     /// Sets several values of Quorate's in one step.
     pub async fn put_all(&mut self, pairs: Vec<(Bytes, Bytes)>) -> Result<(), Status> {
-        let put = |(key, value)| kv::Operation { put: Some(kv::Put { key, value }) };
-        let txn = Request::new(kv::Txn { success: pairs.into_iter().map(put).collect() });
+        let put = |(key, value)| kv::TxnOp { op: Some(kv::txn_op::Op::Put(put(key, value))) };
+        let success = pairs.into_iter().map(put).collect();
+        let txn = Request::new(kv::TxnRequest { success, ..kv::TxnRequest::default() });
         drop(self.unary::<_, kv::TxnReply>("/kv.v1.Kv/Txn", txn).await?);
         Ok(())
     }
@@ -200,7 +205,7 @@ impl Client {
     pub async fn get(&mut self, key: Bytes, read: Read) -> Result<bool, Status> {
         match self.system {
             System::Quorate => {
-                let mut get = Request::new(kv::Key { key });
+                let mut get = Request::new(kv::GetRequest { key: key.into() });
                 if read != Read::Linearizable {
                     let how = MetadataValue::from_static(read.name());
                     get.metadata_mut().insert("quorate-read", how);
@@ -219,14 +224,16 @@ impl Client {
 
     /// Deletes a key of Quorate's.
     pub async fn delete(&mut self, key: Bytes) -> Result<(), Status> {
-        let key = Request::new(kv::Key { key });
-        drop(self.unary::<_, kv::DeleteReply>("/kv.v1.Kv/Delete", key).await?);
+        let target = Some(kv::delete_request::Target::Key(key.into()));
+        let delete = Request::new(kv::DeleteRequest { target, prev_kv: false });
+        drop(self.unary::<_, kv::DeleteReply>("/kv.v1.Kv/Delete", delete).await?);
         Ok(())
     }
 
     /// Reads so many pairs of Quorate's, from a key on.
     pub async fn range(&mut self, start: Bytes, limit: u32) -> Result<(), Status> {
-        let range = Request::new(kv::Range { start, limit });
+        let start = start.into();
+        let range = Request::new(kv::RangeRequest { start, limit, ..kv::RangeRequest::default() });
         drop(self.unary::<_, kv::RangeReply>("/kv.v1.Kv/Range", range).await?);
         Ok(())
     }
@@ -235,7 +242,7 @@ impl Client {
     async fn leads(&mut self, number: u64) -> anyhow::Result<bool> {
         match self.system {
             System::Quorate => {
-                let put = kv::Put { key: Bytes::from_static(QUESTION_KEY), value: Bytes::new() };
+                let put = put(Bytes::from_static(QUESTION_KEY), Bytes::new());
                 let path = "/kv.v1.Kv/Put";
                 let reply = self.unary::<_, kv::PutReply>(path, Request::new(put)).await?;
                 let leader = reply.metadata().get("quorate-node").context("it names no node")?;
