@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -16,9 +15,6 @@ use crate::wait;
 /// All keys of a ledger begin with this, and so lie before [`KEYS_END`].
 const KEYS_BEGIN: &str = "ledger/";
 const KEYS_END: &str = "ledger0";
-
-/// What a client that was refused waits before it goes on.
-const BACK_OFF: Duration = Duration::from_millis(10);
 
 /// The writes that were acknowledged.
 #[derive(Debug, Default)]
@@ -158,7 +154,7 @@ async fn write_on(ledger: Arc<Ledger>, kv: Kv, stopped: Arc<AtomicBool>) {
     while !stopped.load(Ordering::Relaxed) {
         let written = tokio::time::timeout(2 * CALL_WAIT_MAX, ledger.write(&kv)).await;
         if written.expect("every call has an end").is_err() {
-            tokio::time::sleep(BACK_OFF).await;
+            wait::back_off().await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A client whose calls are sent again until they are decided.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tonic::{Code, Request, Status};
 
@@ -22,9 +22,6 @@ use crate::wait;
 pub mod v1 {
     tonic::include_proto!("quorate.v1");
 }
-
-/// Before a call is sent to the next node.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// A session, and how to reach the nodes that may serve it.
 #[derive(Debug)]
@@ -68,7 +65,7 @@ impl Session {
                 Err(status) if is_open(status) => assert!(begun.elapsed() < wait::LONG, "{status}"),
                 Ok(_) | Err(_) => return decided,
             }
-            tokio::time::sleep(PAUSE).await;
+            wait::back_off().await;
         }
         unreachable!("there are nodes")
     }

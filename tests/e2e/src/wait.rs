@@ -1,4 +1,6 @@
 //! Waiting for what will happen: asked again and again, until it is there or the deadline passes.
+//! What is waited for happens in other processes, which have no way to tell; the only pauses of the
+//! tests' clients are here.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +8,11 @@ use std::time::{Duration, Instant};
 pub const LONG: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a client does that was refused, before it tries again: so that it is not all that runs.
+pub async fn back_off() {
+    tokio::time::sleep(PAUSE).await;
+}
 
 /// Asks until there is an answer, and gives it. After `within`, panics with the last reason why
 /// there was none.
@@ -23,7 +30,7 @@ pub async fn eventually<T>(
         };
         let is_late = tokio::time::Instant::now() >= deadline;
         assert!(!is_late, "{what}: not within {within:?}: {reason}");
-        tokio::time::sleep(PAUSE).await;
+        back_off().await;
     }
 }
 
