@@ -4,7 +4,7 @@
 //! start: for most entries an instance never grows it, which would be a call of the system.
 //!
 //! What this deliberately does not do: join free blocks, or give them to another size. An instance
-//! lives for one entry. What is large is left to the standard library's allocator.
+//! lives for one entry or some queries. What is large is left to the standard library's allocator.
 #![expect(unsafe_code, reason = "an allocator deals in raw memory")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
