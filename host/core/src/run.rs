@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::vec;
 
 use bytes::Bytes;
+use quorate_abi::Frame;
 
 use crate::batch::Command;
 use crate::canary::{self, Canary};
@@ -32,6 +33,14 @@ pub struct Call {
     pub method: u32,
     /// The encoded request.
     pub payload: Bytes,
+}
+
+impl Call {
+    /// The call as a plugin is given it.
+    pub fn frame(&self) -> Frame<'_> {
+        let Self { index, time_ms, seed, position, method, ref payload } = *self;
+        Frame { index, time_ms, seed, position, method, payload }
+    }
 }
 
 /// Why an operation on the state did not go through.

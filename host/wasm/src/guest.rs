@@ -119,14 +119,7 @@ impl Guest {
             self.done = true;
             return Ok(None);
         };
-        let frame = Frame {
-            index: call.index,
-            time_ms: call.time_ms,
-            seed: call.seed,
-            position: call.position,
-            method: call.method,
-            payload: &call.payload,
-        };
+        let frame = call.frame();
         let len = Frame::HEADER_BYTES + call.payload.len();
         if let Some(buf) = buf.get_mut(..len) {
             let (header, payload) = buf.split_at_mut(Frame::HEADER_BYTES);

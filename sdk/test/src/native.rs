@@ -31,14 +31,7 @@ impl<P: Plugin> Program for NativeProgram<P> {
     fn run(&mut self, mut run: Run) -> Result<Run, Fatal> {
         let is_command = run.is_writable();
         while let Some(call) = run.next_call() {
-            let frame = Frame {
-                index: self.index_base + call.index,
-                time_ms: call.time_ms,
-                seed: call.seed,
-                position: call.position,
-                method: call.method,
-                payload: &call.payload,
-            };
+            let frame = Frame { index: self.index_base + call.index, ..call.frame() };
             let native = Native::new(RunPairs { run: RefCell::new(run), stop: Cell::default() });
             let ended = without_a_report(AssertUnwindSafe(|| native.call::<P>(&frame, is_command)));
             let costs = native.last_costs().into();

@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use std::ops::Range as Keys;
 
 use bytes::Bytes;
-use quorate_abi::Frame;
 use quorate_core::machine::Program;
 use quorate_core::outcome::{Fatal, Rejection};
 use quorate_core::run::Run;
@@ -32,15 +31,7 @@ impl<P: Plugin> Program for NativeProgram<P> {
         let run = &native.pairs().0;
         let next_call = || run.borrow_mut().next_call();
         while let Some(call) = next_call() {
-            let frame = Frame {
-                index: call.index,
-                time_ms: call.time_ms,
-                seed: call.seed,
-                position: call.position,
-                method: call.method,
-                payload: &call.payload,
-            };
-            let reply = native.call::<P>(&frame, true);
+            let reply = native.call::<P>(&call.frame(), true);
             run.borrow_mut().finish(reply.map(Bytes::from).map_err(|status| refusal(&status)));
         }
         Ok(native.into_pairs().0.into_inner())
