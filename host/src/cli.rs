@@ -16,6 +16,7 @@ mod recover;
 mod schema;
 mod serve;
 mod settings;
+mod signals;
 mod snapshot;
 mod test;
 

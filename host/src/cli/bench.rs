@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, value_parser};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::apply::Apply;
+use super::signals::Signals;
 use super::{Failure, say, usage};
 use crate::bench::client::Route;
 use crate::bench::pace::Pace;
@@ -389,9 +389,11 @@ impl Files {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("the runtime does not start")?;
         let report = runtime.block_on(async {
+            let signals = Signals::listen()?;
             tokio::select! {
                 report = measure => Ok(report?),
-                number = signalled() => Err(Failure::Code(SIGNALLED + number?)),
+                // What is under way is then dropped, and with it all servers.
+                number = signals.first() => Err(Failure::Code(SIGNALLED + number)),
             }
         })?;
         say(format_args!("{report}"));
@@ -406,17 +408,6 @@ impl Files {
         }
         Ok(())
     }
-}
-
-/// Waits for a signal to end, and gives its number. What is under way is then dropped, and with it
-/// all servers.
-async fn signalled() -> anyhow::Result<u8> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(tokio::select! {
-        _ = interrupt.recv() => 2,
-        _ = terminate.recv() => 15,
-    })
 }
 
 fn writable(folder: &Path) -> Result<(), Failure> {

@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::signals::Signals;
 use super::{Failure, REFUSED, complain, usage};
 use crate::node::{self, Node};
 
@@ -21,13 +21,20 @@ pub(super) fn bind(flag: &str, address: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(&*resolved).map_err(|error| usage(format_args!("{flag} {address}: {error}")))
 }
 
-/// Waits for SIGINT, SIGTERM or the fault of a node, and stops all of them.
-pub(super) fn run_until_signal(nodes: Vec<Node>) -> Result<(), Failure> {
+/// Announces nodes, waits for SIGINT, SIGTERM or the fault of one, and stops all of them.
+pub(super) fn run_until_signal(
+    nodes: Vec<Node>,
+    announce: impl FnOnce(&[Node]),
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting a runtime for signals")?;
-    let failure = runtime.block_on(wait(&nodes))?;
+    let failure = runtime.block_on(async {
+        let signals = Signals::listen()?;
+        announce(&nodes);
+        anyhow::Ok(wait(&nodes, signals).await)
+    })?;
     if failure.is_none() {
         tracing::info!("stopping");
     }
@@ -60,26 +67,16 @@ pub(super) fn ended(failure: node::Failure) -> Failure {
     }
 }
 
-/// Resolves with SIGINT or SIGTERM.
-pub(super) async fn signalled() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-async fn wait(nodes: &[Node]) -> anyhow::Result<Option<node::Failure>> {
-    let mut signalled = std::pin::pin!(signalled());
+/// The fault of a node, or nothing on a signal.
+async fn wait(nodes: &[Node], signals: Signals) -> Option<node::Failure> {
+    let mut signalled = std::pin::pin!(signals.first());
     let mut poll = tokio::time::interval(FAILURE_POLL);
     loop {
         tokio::select! {
-            signalled = &mut signalled => return signalled.map(|()| None),
+            _ = &mut signalled => return None,
             _ = poll.tick() => {
                 if let Some(failure) = nodes.iter().find_map(Node::failure) {
-                    return Ok(Some(failure));
+                    return Some(failure);
                 }
             }
         }

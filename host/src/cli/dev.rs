@@ -92,8 +92,7 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
     let clients = bind_clients(&listen, count)?;
     let nodes = local::start_timed(&module, clients, data.as_deref(), timing)?;
     wait_for_leader(&nodes)?;
-    announce(&nodes, &module, plugin.is_none());
-    cluster::run_until_signal(nodes)
+    cluster::run_until_signal(nodes, |nodes| announce(nodes, &module, plugin.is_none()))
 }
 
 /// The first node's address, and the ports after it for the others.

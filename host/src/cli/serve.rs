@@ -138,8 +138,8 @@ pub(super) fn run(settings: Settings, log: &LogSettings) -> Result<(), Failure> 
         tuning,
     })
     .map_err(unfit)?;
-    say(format_args!("ready {} {}", services.join(","), running.client_address()));
-    cluster::run_until_signal(vec![running])
+    let ready = format!("ready {} {}", services.join(","), running.client_address());
+    cluster::run_until_signal(vec![running], |_| say(format_args!("{ready}")))
 }
 
 /// How commands travel together.

@@ -1,8 +1,10 @@
 //! A process that ends with its test, whatever becomes of the test.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, PipeReader, Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,14 +37,50 @@ pub enum Signal {
     Continue,
 }
 
+/// While this is there, a process waits with what it would write to standard output.
+pub struct Unheard {
+    _hold: Sender<()>,
+}
+
+struct Held {
+    heard: Receiver<()>,
+    out: PipeReader,
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Nothing is ever sent: it ends when the sender is dropped.
+        let _dropped = self.heard.recv();
+        self.out.read(buffer)
+    }
+}
+
 impl Process {
     /// Starts a process. Its name is for reports.
     pub fn start(name: impl Into<String>, mut command: Command) -> Self {
-        let name = name.into();
-        let spawned =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let (out, stdout) = io::pipe().expect("a pipe");
+        command.stdout(stdout);
+        Self::heard(name.into(), command, out)
+    }
+
+    /// The same, for a process that cannot write to standard output until it is let.
+    pub fn start_unheard(name: impl Into<String>, mut command: Command) -> (Self, Unheard) {
+        let (out, mut full) = io::pipe().expect("a pipe");
+        command.stdout(full.try_clone().expect("a pipe"));
+        // More than a pipe holds. Nobody reads it where the process has ended.
+        let padding = move || drop(full.write_all(&vec![b' '; 1 << 20]));
+        thread::Builder::new().spawn(padding).expect("a thread");
+        let (unheard, heard) = mpsc::channel();
+        let out = Held { heard, out };
+        (Self::heard(name.into(), command, out), Unheard { _hold: unheard })
+    }
+
+    fn heard(name: String, mut command: Command, out: impl Read + Send + 'static) -> Self {
+        let spawned = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("{name}: {command:?}: {error}"));
-        let out = Lines::read(child.stdout.take().expect("it is piped"));
+        // It has the writing end of `out`, which must not be kept open here.
+        drop(command);
+        let out = Lines::read(out);
         let err = Lines::read(child.stderr.take().expect("it is piped"));
         Self { name, child, out, err }
     }
@@ -78,6 +116,16 @@ impl Process {
     /// The lines of its log so far that contain this.
     pub fn logged(&self, part: &str) -> Vec<String> {
         self.err.now().into_iter().filter(|line| line.contains(part)).collect()
+    }
+
+    /// Whether it has said what to do on both signals that ask for its end, which would end it at
+    /// once otherwise. Procfs has it without a race with the signal itself.
+    pub fn heeds_signals(&self) -> bool {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect(&file);
+        let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
+        [2, 15].iter().all(|number| caught & (1 << (number - 1)) != 0)
     }
 
     /// Sends it a signal.

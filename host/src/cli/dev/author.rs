@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::super::schema::{self, Break, Breaks};
+use super::super::signals::Signals;
 use super::super::{Failure, cluster, usage};
 use super::build::{Builder, Built, NotBuilt};
 use super::generation::{Generation, Plan};
@@ -46,8 +47,8 @@ impl WhenChanged {
 enum Event {
     Changed(PathBuf),
     Built(anyhow::Result<Result<Built, NotBuilt>>),
-    /// A signal, or why there will be none.
-    Ended(anyhow::Result<()>),
+    /// A signal came.
+    Ended,
 }
 
 /// Runs until a signal or the fault of a node.
@@ -65,7 +66,13 @@ pub(super) fn run(
     let changes = sender.clone();
     // Whoever would hear of it may have ended.
     let watch = Watch::start(dir, move |path| drop(changes.send(Event::Changed(path))))?;
-    spawn("signals", sender.clone(), || Event::Ended(signalled()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("starting a runtime for signals")?;
+    let signals = runtime.block_on(async { Signals::listen() })?;
+    spawn("signals", sender.clone(), move || {
+        runtime.block_on(signals.first());
+        Event::Ended
+    })?;
     let screen = Screen::new(dir);
     let mut session = Session {
         screen,
@@ -118,7 +125,7 @@ impl Session {
             match events.recv_timeout(self.pause()) {
                 Ok(Event::Changed(path)) => self.note(path),
                 Ok(Event::Built(built)) => self.take(built?)?,
-                Ok(Event::Ended(ended)) => return Ok(ended?),
+                Ok(Event::Ended) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the session has a sender"),
             }
@@ -250,9 +257,4 @@ fn spawn(
     // A thread that waits for a signal, or for cargo, ends with the process.
     thread.spawn(move || drop(sender.send(work()))).context("starting a thread")?;
     Ok(())
-}
-
-fn signalled() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("starting a runtime for signals")?.block_on(cluster::signalled())
 }

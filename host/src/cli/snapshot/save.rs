@@ -11,11 +11,11 @@ use clap::Args;
 use quorate_core::limits;
 use quorate_proto::v1::SnapshotSaveRequest;
 use quorate_proto::v1::admin_client::AdminClient;
-use tokio::signal::unix::{SignalKind, signal};
 use tonic::Status;
 
 use super::report::Report;
 use crate::cli::connect::connect;
+use crate::cli::signals::Signals;
 use crate::cli::{Failure, Output, call, usage};
 use crate::durable::NewFile;
 use crate::snapshot::{Content, Decoder, Header, Position};
@@ -53,10 +53,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .context("starting a runtime")?;
     let mut progress = Progress::start();
     let saved = runtime.block_on(async {
+        let signals = Signals::listen()?;
         tokio::select! {
             saved = save(&arguments.at, file, &mut progress) => saved,
             // The file is dropped, and so removed.
-            interrupted = interrupted() => Err(interrupted.into()),
+            _ = signals.first() => Err(anyhow!("interrupted").into()),
         }
     });
     progress.clear();
@@ -94,24 +95,6 @@ async fn save(
     file.finish().context("writing")?;
     let position = decoder.position().expect("a whole snapshot has one").clone();
     Ok((header, position, bytes))
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn interrupted() -> anyhow::Error {
-    let signals = signal(SignalKind::interrupt()).and_then(|interrupt| {
-        let terminate = signal(SignalKind::terminate())?;
-        Ok((interrupt, terminate))
-    });
-    match signals {
-        Ok((mut interrupt, mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            anyhow!("interrupted")
-        }
-        Err(error) => anyhow!(error).context("listening for signals"),
-    }
 }
 
 /// A line that is written over, when somebody looks.

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quorate_e2e::binary::quorate;
 use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::kv::{CALL_WAIT_MAX, Kv, channel, was_not_executed};
 use quorate_e2e::ledger::Ledger;
@@ -186,11 +187,16 @@ async fn connections_that_are_kept_open_do_not_hold_a_node_up() {
 }
 
 #[tokio::test]
-async fn a_signal_is_heeded_as_soon_as_a_node_is_ready() {
+async fn a_signal_is_heeded_before_a_node_says_that_it_serves() {
     let _turn = turn().await;
-    for signal in [Signal::Terminate, Signal::Interrupt].into_iter().cycle().take(6) {
-        let (dev, _) = dev::start(&["--listen", "127.0.0.1:0"]);
+    for signal in [Signal::Terminate, Signal::Interrupt] {
+        let mut command = quorate();
+        command.args(["dev", "--listen", "127.0.0.1:0"]);
+        let (dev, unheard) = Process::start_unheard("dev", command);
+        let heeds = wait::until(wait::LONG, || dev.heeds_signals().then_some(()));
+        assert!(heeds.is_some(), "it says that it serves first");
         dev.signal(signal);
+        drop(unheard);
         let (code, _) = dev.ends(STOP_MAX);
         assert_eq!(code, Ok(0), "{signal:?}");
     }
