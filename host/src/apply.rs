@@ -1,6 +1,7 @@
 //! The apply thread: runs committed entries, in order, and answers those who wait for them.
 
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use quorate_core::machine::{Machine, Program};
 use quorate_core::outcome::Fatal;
@@ -9,13 +10,14 @@ use tokio::sync::watch;
 
 use crate::integrity::Integrity;
 use crate::node::States;
+use crate::stages::{Passed, Span, Stages};
 use crate::waiter::{self, Answer, Waiter};
 
 /// What consensus hands to apply.
 #[derive(Debug)]
 pub enum Work {
-    /// An entry that is committed.
-    Entry(Committed<Waiter>),
+    /// An entry that is committed; and when it came how far, where this node proposed it.
+    Entry(Committed<Waiter>, Option<Passed>),
     /// The state of a snapshot, to go on with.
     Install(Staged),
 }
@@ -24,14 +26,14 @@ pub enum Work {
 /// was answered can read what it wrote.
 pub fn run<P: Program>(
     mut machine: Machine<P>,
-    (states, integrity): (&States, &Integrity),
+    (states, integrity, times): (&States, &Integrity, &Stages),
     work: &Receiver<Work>,
     applied: &watch::Sender<u64>,
 ) -> Result<(), Fatal> {
     machine.prepare()?;
     while let Ok(work) = work.recv() {
-        let Committed { id, payload, waiters } = match work {
-            Work::Entry(committed) => committed,
+        let (Committed { id, payload, waiters }, passed) = match work {
+            Work::Entry(committed, passed) => (committed, passed),
             Work::Install(staged) => {
                 states.install(staged.state)?;
                 let id = machine.state_replaced()?;
@@ -51,8 +53,17 @@ pub fn run<P: Program>(
             continue;
         }
         // Other replicas have no waiters; they dropped nothing.
-        let decided = decided.into_iter().map(|(first, outcome)| Answer::Decided(first, outcome));
-        waiter::tell(waiters.into_iter().zip(decided));
+        let now = Instant::now();
+        let answer = |(waiter, (first, outcome)): (Waiter, _)| {
+            let span = Span { submitted: waiter.submitted, applied: now };
+            (waiter, Answer::Decided(first, outcome, span))
+        };
+        let submitted: Vec<_> = waiters.iter().map(|waiter| waiter.submitted).collect();
+        waiter::tell(waiters.into_iter().zip(decided).map(answer));
+        if let Some(passed) = passed {
+            // Behind the answers: nobody waits for this.
+            times.decided(passed, now, submitted.into_iter());
+        }
         machine.prepare()?;
     }
     machine.flush()

@@ -4,8 +4,8 @@
 //! 2. [`client`]: connections to them; [`work`]: what callers do
 //! 3. [`load`]: many callers at once, in a closed or an open loop ([`pace`]), and how long it took
 //! 4. [`report`]: tables for people and programs, of what [`machine`] they come from; [`plot`]
-//! 5. [`etcd`], [`matrix`], [`seed`], [`growth`], [`pipeline`]: what is measured; [`apply`]: a part
-//!    by itself, in this process
+//! 5. [`etcd`], [`matrix`], [`seed`], [`growth`], [`pipeline`]: what is measured; [`stages`]: in
+//!    which parts of a node; [`apply`]: a part by itself, in this process
 //!
 //! What this deliberately does not do: judge. A figure of a machine that others use as well says
 //! little; what is compared runs in alternation, and the ratio is what counts ([`rounds`]).
@@ -24,6 +24,7 @@ pub mod report;
 pub mod rounds;
 pub mod seed;
 pub mod servers;
+pub mod stages;
 pub mod work;
 
 use std::fmt;

@@ -29,6 +29,7 @@ use crate::apply::Work;
 use crate::clock;
 use crate::node::States;
 use crate::queue;
+use crate::stages::UnderWay;
 use crate::waiter::{self, Answer, Waiter};
 use crate::watchdog::Pulse;
 
@@ -120,7 +121,7 @@ pub fn run<S: FnMut(RaftId, Bytes)>(
     tick: Duration,
     (inputs, outputs): (Inputs, Outputs<S>),
 ) -> Result<(), Fatal> {
-    let out = Effects { outputs, parked: VecDeque::new(), parked_bytes: 0, apply_ended: false };
+    let out = Effects::new(outputs);
     runtime.block_on(async {
         let mut ticks = tokio::time::interval(tick);
         // After a long fsync or a pause of the process, missed ticks must not fire in a burst: they
@@ -165,8 +166,13 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         tokio::select! {
             batch = inputs.intake.recv(), if takes_intake => match batch {
                 Some(batch) => {
-                    let time_ms = clock::unix_ms();
+                    let (time_ms, taken) = (clock::unix_ms(), Instant::now());
+                    let before = self.replica.last_index();
                     self.replica.handle(Event::Intake { batch, time_ms });
+                    let index = self.replica.last_index();
+                    if index > before {
+                        self.out.under_way.proposed(index, taken.into_std());
+                    }
                 }
                 None => return Wake::IntakeClosed,
             },
@@ -297,6 +303,7 @@ struct Effects<S> {
     parked: VecDeque<Work>,
     parked_bytes: usize,
     apply_ended: bool,
+    under_way: UnderWay,
 }
 
 impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
@@ -304,8 +311,13 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
         (self.outputs.send)(to, message);
     }
 
+    fn persisted(&mut self, last: u64) {
+        self.under_way.persisted(last);
+    }
+
     fn commit(&mut self, committed: Committed<Waiter>) {
-        let work = Work::Entry(committed);
+        let passed = self.under_way.committed(committed.id.index);
+        let work = Work::Entry(committed, passed);
         self.parked_bytes += bytes_of(&work);
         self.parked.push_back(work);
         self.unpark();
@@ -363,6 +375,16 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
 }
 
 impl<S> Effects<S> {
+    fn new(outputs: Outputs<S>) -> Self {
+        Self {
+            outputs,
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+            apply_ended: false,
+            under_way: UnderWay::default(),
+        }
+    }
+
     /// Hands to apply what it has room for. Never blocks: consensus goes on ticking.
     fn unpark(&mut self) {
         while let Some(committed) = self.parked.pop_front() {
@@ -383,7 +405,7 @@ impl<S> Effects<S> {
 }
 
 fn bytes_of(work: &Work) -> usize {
-    let Work::Entry(committed) = work else { return 0 };
+    let Work::Entry(committed, _) = work else { return 0 };
     match &committed.payload {
         Payload::Empty => 0,
         Payload::Commands(bytes) | Payload::Members(bytes) => bytes.len(),
@@ -419,8 +441,7 @@ mod tests {
             contacts: Box::new(Contacts::new),
             send: |_, _: Bytes| (),
         };
-        let (parked, parked_bytes) = (VecDeque::new(), 0);
-        let mut effects = Effects { outputs, parked, parked_bytes, apply_ended: false };
+        let mut effects = Effects::new(outputs);
         let entry = Bytes::from(vec![0; limits::BATCH_BYTES_MAX]);
         let mut index = 0;
         while effects.parked_bytes < limits::PARKED_BYTES_MAX {
@@ -432,7 +453,7 @@ mod tests {
         let taken: Vec<u64> = std::iter::from_fn(|| {
             effects.unpark();
             match apply.try_recv().ok()? {
-                Work::Entry(committed) => Some(committed.id.index),
+                Work::Entry(committed, _) => Some(committed.id.index),
                 Work::Install(_) => None,
             }
         })

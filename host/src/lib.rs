@@ -16,12 +16,12 @@
 //! a disk that hangs.
 //!
 //! [`node`] puts them together, and takes them apart in order; [`identity`] is who a node is;
-//! [`roster`] is who the others are; [`operator`] is what an operator asks for, and [`report`]
-//! what a node says of itself; [`integrity`] compares its state with other nodes', and [`disk`]
-//! looks how much room there is; [`clock`] is what leases go by, [`random`] where numbers come
-//! from, [`durable`] how small files are written; [`local`] is a cluster in one process; [`cli`] is
-//! the command line, and [`mod@bench`] measures. What is decided rather than done is in
-//! `quorate-core`.
+//! [`roster`] is who the others are; [`operator`] is what an operator asks for, and [`report`] what
+//! a node says of itself; [`integrity`] compares its state with other nodes', and [`disk`] looks
+//! how much room there is; [`stages`] is where the time of commands goes; [`clock`] is what leases
+//! go by, [`random`] where numbers come from, [`durable`] how small files are written; [`local`] is
+//! a cluster in one process; [`cli`] is the command line, and [`mod@bench`] measures. What is
+//! decided rather than done is in `quorate-core`.
 
 pub mod admission;
 pub mod apply;
@@ -47,6 +47,7 @@ pub mod rocks;
 pub mod roster;
 pub mod rpc;
 pub mod snapshot;
+pub mod stages;
 pub mod submit;
 pub mod threads;
 pub mod waiter;

@@ -200,6 +200,7 @@ impl Node {
             admission: Admission::default(),
             integrity: Arc::clone(&integrity),
             disk: Arc::new(DiskGuard::new(&config.module, Arc::clone(&integrity))),
+            stages: Arc::default(),
         };
         let reached = (Arc::clone(&directory), status.clone(), requests_sender.clone());
         tasks::spawn_exchange(&integrity, reached, tick, is_serving.clone());
@@ -233,8 +234,9 @@ impl Node {
         let store = Arc::clone(&state) as Arc<dyn StateStore>;
         let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&store))?;
         let (stores, watched) = (Arc::clone(&state), Arc::clone(&integrity));
+        let stages = Arc::clone(&submitter.stages);
         let apply = tasks::stage(format!("node-{node}-apply"), failed.clone(), move || {
-            apply::run(machine, (&stores, &watched), &committed, &applied_sender)
+            apply::run(machine, (&stores, &watched, &stages), &committed, &applied_sender)
         })?;
         let stores = Arc::clone(&state);
         let syncer = tasks::stage(format!("node-{node}-flush"), failed, move || {
@@ -264,12 +266,13 @@ impl Node {
         };
         let rate = config.tuning.snapshot_bytes_per_second;
         peers::spawn_sender((&directory, rate), store, &services.requests, &status, transfers);
-        let Services { plugin, admin, peers } = services.into_services();
+        let Services { plugin, admin, metrics, peers } = services.into_services();
         let clients = Clients {
             listener,
             module,
             plugin,
             admin,
+            metrics,
             status: status.clone(),
             quarantine: integrity.changes(),
         };

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod backup;
 pub mod codec;
 pub mod consistency;
+pub mod metrics;
 mod pipeline;
 pub mod query;
 pub mod server;

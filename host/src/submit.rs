@@ -4,6 +4,7 @@
 //! see an election. One whose fate is unknown is tried again if it has a session, which has it
 //! executed once however often it is proposed; else never, as it may have been executed.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use quorate_core::id::{LogId, NodeId};
 use quorate_core::limits;
 use quorate_core::replica::{Refusal, Status};
 use quorate_proto::v1;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::Admission;
@@ -22,6 +23,7 @@ use crate::disk::DiskGuard;
 use crate::integrity::Integrity;
 use crate::peers::{Directory, Forwarded};
 use crate::rpc::status;
+use crate::stages::Stages;
 use crate::waiter::{self, Answer, Waiter};
 use crate::watchdog;
 
@@ -99,6 +101,8 @@ pub struct Submitter {
     pub integrity: Arc<Integrity>,
     /// Whether there is room for what commands write.
     pub disk: Arc<DiskGuard>,
+    /// Where the time of commands goes.
+    pub stages: Arc<Stages>,
 }
 
 /// One try.
@@ -217,10 +221,10 @@ impl Submitter {
         if !self.disk.admits(&command) {
             return Try::Failed(Undecided::DiskFull);
         }
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::call();
         let Some(submit) = self.submit.upgrade() else { return Try::Failed(Undecided::Stopping) };
         let patience = Instant::now() + Duration::from_millis(limits::SUBMIT_WAIT_MS_MAX);
-        let proposal = Submission::One(Proposal { command, waiter: Waiter::Call(waiter) });
+        let proposal = Submission::One(Proposal { command, waiter });
         match timeout_at(patience.min(deadline), submit.send(proposal)).await {
             Ok(Ok(())) => drop(submit),
             Ok(Err(_)) => return Try::Failed(Undecided::Stopping),
@@ -232,11 +236,14 @@ impl Submitter {
             () = watchdog::stalls(self.stalled.clone()) => return Try::Failed(Undecided::Unknown),
         };
         match answered {
-            Ok(Ok(Answer::Decided(id, outcome))) => Try::Decided(Decided {
-                id,
-                node: self.node.get().into(),
-                outcome: outcome.map_err(|rejection| status::of_rejection(&rejection)),
-            }),
+            Ok(Ok(Answer::Decided(id, outcome, span))) => {
+                self.stages.replied(iter::once(span));
+                Try::Decided(Decided {
+                    id,
+                    node: self.node.get().into(),
+                    outcome: outcome.map_err(|rejection| status::of_rejection(&rejection)),
+                })
+            }
             Ok(Ok(Answer::Refused(Refusal::Busy))) => Try::Failed(Undecided::Busy),
             Ok(Ok(Answer::Refused(Refusal::NotLeader(_) | Refusal::Overwritten))) => {
                 Try::Again(Undecided::NoLeader)

@@ -6,28 +6,51 @@
 //! once: waking its task costs more than deciding a command does.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quorate_core::id::LogId;
 use quorate_core::outcome::Outcome;
 use quorate_core::replica::Refusal;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::stages::Span;
+
 /// What a caller is told of its command.
 #[derive(Debug)]
 pub enum Answer {
     /// It was decided, at this place of the log; a duplicate, where its first copy was.
-    Decided(LogId, Outcome),
+    Decided(LogId, Outcome, Span),
     /// It was not proposed, and never will be.
     Refused(Refusal),
 }
 
-/// Who waits for the outcome of a command.
+/// Who waits for the outcome of a command, and since when.
 #[derive(Debug)]
-pub enum Waiter {
+pub struct Waiter {
+    /// When the command was submitted.
+    pub submitted: Instant,
+    who: Who,
+}
+
+#[derive(Debug)]
+enum Who {
     /// The caller of this one.
     Call(oneshot::Sender<Answer>),
     /// A stream, to which it is one of many.
     Seat(Seat),
+}
+
+impl Waiter {
+    /// A caller, from now on, and how it learns of the outcome.
+    pub fn call() -> (Self, oneshot::Receiver<Answer>) {
+        let (caller, answer) = oneshot::channel();
+        (Self { submitted: Instant::now(), who: Who::Call(caller) }, answer)
+    }
+
+    /// A stream.
+    pub const fn seat(seat: Seat, submitted: Instant) -> Self {
+        Self { submitted, who: Who::Seat(seat) }
+    }
 }
 
 /// What a stream is told: of its commands by number, the answers; none where it is unknown.
@@ -78,13 +101,13 @@ pub fn tell(answers: impl Iterator<Item = (Waiter, Answer)>) {
     let expected = answers.size_hint().0;
     let mut of_stream: Option<(Arc<Seats>, Told)> = None;
     for (waiter, answer) in answers {
-        let mut seat = match waiter {
-            Waiter::Call(caller) => {
+        let mut seat = match waiter.who {
+            Who::Call(caller) => {
                 // A caller that went away does not need its answer.
                 let _gone = caller.send(answer).is_err();
                 continue;
             }
-            Waiter::Seat(seat) => seat,
+            Who::Seat(seat) => seat,
         };
         let Some(stream) = seat.stream.take() else { continue };
         let told = (seat.number, Some(answer));
@@ -121,13 +144,14 @@ mod tests {
     fn what_stands_together_is_told_together() {
         let (first, mut told_first) = Seats::new(8);
         let (second, mut told_second) = Seats::new(8);
-        let (caller, mut answer) = oneshot::channel();
+        let (caller, mut answer) = Waiter::call();
+        let now = Instant::now();
         let waiters = [
-            Waiter::Seat(first.seat(1)),
-            Waiter::Call(caller),
-            Waiter::Seat(first.seat(2)),
-            Waiter::Seat(second.seat(1)),
-            Waiter::Seat(first.seat(3)),
+            Waiter::seat(first.seat(1), now),
+            caller,
+            Waiter::seat(first.seat(2), now),
+            Waiter::seat(second.seat(1), now),
+            Waiter::seat(first.seat(3), now),
         ];
         tell(waiters.into_iter().map(|waiter| (waiter, refused())));
         assert!(answer.try_recv().is_ok());
@@ -140,7 +164,7 @@ mod tests {
     #[test]
     fn a_seat_that_is_dropped_says_so() {
         let (seats, mut told) = Seats::new(2);
-        drop(Waiter::Seat(seats.seat(7)));
+        drop(Waiter::seat(seats.seat(7), Instant::now()));
         assert_eq!(numbers(&told.try_recv().unwrap()), [(7, false)]);
         assert!(told.try_recv().is_err(), "once");
     }

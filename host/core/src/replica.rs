@@ -310,6 +310,9 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
                 let base = restored.as_ref().map(|(_, base)| *base);
                 let (hard_state, must_sync) = (ready.hs(), ready.must_sync());
                 self.persist(Persist { base, hard_state, entries: ready.entries(), must_sync })?;
+                if let Some(last) = ready.entries().last() {
+                    out.persisted(last.index);
+                }
             }
             if canary::is_planted(Canary::AnsweredBeforeCommit)
                 && self.raw.raft.state == StateRole::Leader

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use axum::http::uri::PathAndQuery;
 use bytes::Bytes;
 use prost::Message;
+use quorate_proto::v1::{StagesReply, StagesRequest};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
@@ -253,6 +254,12 @@ impl Client {
                 Ok(status.header.is_some_and(|header| header.member_id == status.leader))
             }
         }
+    }
+
+    /// Where the time of a Quorate node's commands went.
+    pub async fn stages(&mut self) -> Result<StagesReply, Status> {
+        let path = "/quorate.v1.Admin/Stages";
+        Ok(self.unary(path, Request::new(StagesRequest {})).await?.into_inner())
     }
 
     async fn etcd_status(&mut self) -> Result<etcd::Status, Status> {

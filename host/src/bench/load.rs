@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::pace::{Pace, Schedule};
+use crate::stages::nanos;
 use crate::threads::Worker;
 
 /// Who makes calls, one at a time.
@@ -69,6 +70,11 @@ impl Measured {
         nanos as f64 / 1000.0
     }
 
+    /// The mean latency.
+    pub fn mean_us(&self) -> f64 {
+        self.latencies_ns.mean() / 1000.0
+    }
+
     /// The same, or that the figures say nothing: most calls came back with errors.
     pub fn usable(self) -> anyhow::Result<Self> {
         let error = self.error.as_deref().unwrap_or("no call came to its end");
@@ -105,10 +111,6 @@ pub(super) fn histogram_ns() -> Histogram<u64> {
     let (min, max) = (nanos(LATENCY_MIN), nanos(LATENCY_MAX));
     let histogram = Histogram::new_with_bounds(min, max, LATENCY_DIGITS);
     histogram.expect("the bounds and digits are allowed ones")
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Has all callers of all groups call at the same time, and says what came of each group. A rate

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::load;
+use crate::stages::nanos;
 
 /// How often the disk is asked to make a block durable, and for how long at most.
 const SYNCS_MAX: usize = 500;
@@ -132,7 +133,7 @@ fn syncs(mut file: File) -> io::Result<Histogram<u64>> {
         let write = Instant::now();
         file.write_all(&BLOCK)?;
         file.sync_data()?;
-        latencies_ns.saturating_record(load::nanos(write.elapsed()));
+        latencies_ns.saturating_record(nanos(write.elapsed()));
     }
     Ok(latencies_ns)
 }

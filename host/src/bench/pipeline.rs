@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -222,9 +222,10 @@ impl InProcess {
 impl Caller for InProcess {
     async fn call(&mut self) -> Result<(), String> {
         let method = quorate_abi::method_id(PUT);
+        let now = Instant::now();
         let proposals = (0..self.puts as u64).map(|number| {
             let command = batch::Command::new(method, put(self.data, &mut self.random));
-            Proposal { command, waiter: Waiter::Seat(self.seats.seat(number)) }
+            Proposal { command, waiter: Waiter::seat(self.seats.seat(number), now) }
         });
         let proposals = proposals.collect();
         self.submitter.hand_over(proposals).await;
@@ -232,7 +233,7 @@ impl Caller for InProcess {
         while missing > 0 {
             for (_, answer) in self.told.recv().await.ok_or("the seats are gone")? {
                 missing -= 1;
-                if !matches!(answer, Some(Answer::Decided(_, Ok(_)))) {
+                if !matches!(answer, Some(Answer::Decided(_, Ok(_), _))) {
                     return Err(format!("{answer:?}"));
                 }
             }

@@ -4,6 +4,7 @@
 //! Exit codes beyond those of all commands: 130 and 143 when a signal ended it.
 
 mod apply;
+mod stages;
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -15,6 +16,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, value_parser};
 
 use self::apply::Apply;
+use self::stages::Stages;
 use super::signals::Signals;
 use super::{Failure, say, usage};
 use crate::bench::client::Route;
@@ -51,6 +53,9 @@ pub(super) enum Command {
     /// Apply entries in this process, without clients or a log: a plugin natively, in one instance
     /// of its module, and in a fresh one for each entry
     Apply(Apply),
+    /// Measure where the time of a command goes, from its caller's hands to the reply; also on
+    /// nodes that run
+    Stages(Stages),
     /// Measure puts many at a time: without gRPC, and on one stream
     Pipeline(Pipeline),
 }
@@ -255,6 +260,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Seed(arguments) => arguments.run(),
         Command::Growth(arguments) => arguments.run(),
         Command::Apply(arguments) => arguments.run(),
+        Command::Stages(arguments) => arguments.run(),
         Command::Pipeline(arguments) => arguments.run(),
     }
 }

@@ -19,6 +19,7 @@ use crate::report::{Progress, Reporter};
 use crate::roster::Roster;
 use crate::rpc::admin::AdminService;
 use crate::rpc::backup::Backups;
+use crate::rpc::metrics::Metrics;
 use crate::rpc::query::{Latest, Queries};
 use crate::rpc::service::PluginService;
 use crate::submit::Submitter;
@@ -45,6 +46,7 @@ pub(super) struct Ends {
 pub(super) struct Services {
     pub(super) plugin: PluginService,
     pub(super) admin: AdminService,
+    pub(super) metrics: Metrics,
     pub(super) peers: PeerService,
 }
 
@@ -73,7 +75,10 @@ impl Ends {
         let (submits, operates, reports) = (submitter.clone(), operator.clone(), reporter.clone());
         let ends = (self.expelled, state, self.room);
         let peers = PeerService::new(self.inbox, submits, operates, reports, ends);
-        let admin = AdminService { reporter, operator, backups };
-        Services { plugin: PluginService::new(&module, submitter, queries), admin, peers }
+        let stages = Arc::clone(&submitter.stages);
+        let metrics = Metrics { reporter: reporter.clone(), stages: Arc::clone(&stages) };
+        let admin = AdminService { reporter, operator, backups, stages };
+        let plugin = PluginService::new(&module, submitter, queries);
+        Services { plugin, admin, metrics, peers }
     }
 }

@@ -19,6 +19,7 @@ use crate::consensus::leader_of;
 use crate::operator::Operator;
 use crate::peers::change_from_wire;
 use crate::report::Reporter;
+use crate::stages::Stages;
 
 /// Answers operators.
 pub struct AdminService {
@@ -28,6 +29,8 @@ pub struct AdminService {
     pub operator: Operator,
     /// Its state, for those who keep copies of it.
     pub backups: Backups,
+    /// Where the time of commands goes.
+    pub stages: Arc<Stages>,
 }
 
 impl AdminService {
@@ -105,6 +108,18 @@ impl Admin for AdminService {
         let is_joint = self.reporter.roster.members().is_joint();
         let cluster = self.reporter.roster.identity.cluster.clone();
         Ok(Response::new(v1::StatusReply { cluster, node, leader, nodes, is_joint }))
+    }
+
+    async fn stages(
+        &self,
+        _request: Request<v1::StagesRequest>,
+    ) -> Result<Response<v1::StagesReply>, Status> {
+        let leader = leader_of(&self.operator.status.borrow());
+        Ok(Response::new(v1::StagesReply {
+            node: self.reporter.own().id,
+            leader: leader.map_or(0, |leader| leader.get().into()),
+            stages: self.stages.report(),
+        }))
     }
 
     async fn member_add(

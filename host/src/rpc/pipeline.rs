@@ -31,6 +31,7 @@ use super::status;
 use super::stream::ReceiverStream;
 use crate::admission::{Admitted, Load, Room};
 use crate::consensus::leader_of;
+use crate::stages::Span;
 use crate::submit::{COMMAND_WAIT_MAX, Submitter};
 use crate::waiter::{Answer, Seats, Told, Waiter};
 use crate::watchdog;
@@ -149,6 +150,7 @@ impl Pipeline {
             let deadline = self.window.deadline();
             tokio::select! {
                 _ = self.told.recv_many(&mut told, TOLD_MAX) => {
+                    self.calls.submitter.stages.replied(told.iter().flatten().filter_map(span));
                     for (number, answer) in told.drain(..).flatten() {
                         self.answer(number, answer);
                         if self.reply_bytes >= limits::PIPELINE_REPLY_BYTES {
@@ -227,14 +229,14 @@ impl Pipeline {
         self.load.add(room);
         let may_propose = self.calls.submitter.may_propose();
         let lacks_room = self.calls.submitter.integrity.lacks_room();
-        let mut proposals = Vec::with_capacity(count);
+        let (now, mut proposals) = (Instant::now(), Vec::with_capacity(count));
         for _ in 0..count {
             let Some(command) = self.rest.next() else { break };
             let (id, bytes) = (command.id, weight(command.payload.len()));
             match self.calls.command(command, may_propose, lacks_room) {
                 Ok(command) => {
                     let number = self.window.open(Open { id, bytes });
-                    let waiter = Waiter::Seat(self.seats.seat(number));
+                    let waiter = Waiter::seat(self.seats.seat(number), now.into_std());
                     proposals.push(Proposal { command, waiter });
                 }
                 Err(refusal) => {
@@ -243,7 +245,7 @@ impl Pipeline {
                 }
             }
         }
-        self.window.wait_until(Instant::now() + COMMAND_WAIT_MAX);
+        self.window.wait_until(now + COMMAND_WAIT_MAX);
         if !proposals.is_empty() {
             self.calls.submitter.hand_over(proposals).await;
         }
@@ -253,7 +255,7 @@ impl Pipeline {
         let Some(Open { id, bytes }) = self.window.close(number) else { return };
         self.load.release(bytes);
         let (place, result) = match answer {
-            Some(Answer::Decided(place, outcome)) => (
+            Some(Answer::Decided(place, outcome, _)) => (
                 Some(place),
                 match outcome {
                     Ok(reply) => Outcome::Reply(reply),
@@ -333,6 +335,14 @@ impl Pipeline {
             reply.leader = self.calls.leader().await;
         }
         let _gone = self.replies.send(Ok(reply)).await.is_err();
+    }
+}
+
+/// Of a command that was decided.
+const fn span((_, answer): &(u64, Option<Answer>)) -> Option<Span> {
+    match answer {
+        Some(Answer::Decided(_, _, span)) => Some(*span),
+        Some(Answer::Refused(_)) | None => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! The clients' server: the plugin, reflection in both versions, health by service, and what
-//! operators ask.
+//! The clients' server: the plugin, reflection in both versions, health by service, what operators
+//! ask, and metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
 use super::admin::AdminService;
+use super::metrics::Metrics;
 use super::service::PluginService;
 use crate::integrity::Quarantine;
 use quorate_wasm::Module;
@@ -36,6 +37,8 @@ pub struct Clients {
     pub plugin: PluginService,
     /// What operators ask.
     pub admin: AdminService,
+    /// What monitoring asks.
+    pub metrics: Metrics,
     /// Who leads.
     pub status: watch::Receiver<Status>,
     /// Whether the state is in quarantine.
@@ -44,7 +47,7 @@ pub struct Clients {
 
 /// Serves clients until `stop` resolves, and then what they have already asked.
 pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Clients { listener, module, plugin, admin, status, quarantine } = clients;
+    let Clients { listener, module, plugin, admin, metrics, status, quarantine } = clients;
     let (health, health_service) = tonic_health::server::health_reporter();
     let services: Vec<String> = module.manifest().service_names().map(str::to_owned).collect();
     let mut routes = Routes::builder();
@@ -60,8 +63,11 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
     };
     routes.add_service(reflection().build_v1().context("building reflection v1")?);
     routes.add_service(reflection().build_v1alpha().context("building reflection v1alpha")?);
-    let with_plugin = routes.routes().into_axum_router().fallback_service(plugin);
+    let routes = routes.routes().into_axum_router().merge(metrics.into_route());
+    let with_plugin = routes.fallback_service(plugin);
     let serve = Server::builder()
+        // For /metrics: what else is asked that way is answered as gRPC answers.
+        .accept_http1(true)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)

@@ -131,6 +131,9 @@ pub enum Event<W, R> {
 pub trait Outbox<W, R> {
     /// A raft message to another member. May be lost.
     fn send(&mut self, to: RaftId, message: Bytes);
+    /// The log holds its entries up to `last` durably. Nothing is to be done; it is for who takes
+    /// the time.
+    fn persisted(&mut self, _last: u64) {}
     /// An entry is committed: apply it. Without holes, in the order of the log.
     fn commit(&mut self, committed: Committed<W>);
     /// Waiters whose commands were not committed and never will be.

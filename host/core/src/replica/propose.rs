@@ -11,6 +11,11 @@ use crate::id::LogId;
 use crate::log::LogStore;
 
 impl<L: LogStore, W, R> Replica<L, W, R> {
+    /// The index of its log's last entry, be it durable or not.
+    pub fn last_index(&self) -> u64 {
+        self.raw.raft.raft_log.last_index()
+    }
+
     pub(super) fn propose(&mut self, batch: Batch<W>, time_ms: u64) {
         let commands: Vec<_> = batch.proposals.iter().map(|proposal| &proposal.command).collect();
         let data = batch::encode(time_ms, commands.into_iter());

@@ -8,10 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use quorate_e2e::binary::{Ran, quorate, run, run_within};
+use quorate_e2e::kv::Kv;
 use quorate_e2e::process::{Process, Signal};
 use quorate_e2e::{ports, turn, wait};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::dev;
 
 /// What the shortest load takes, on a machine that is busy.
 const BENCH_WAIT_MAX: Duration = Duration::from_mins(3);
@@ -194,6 +197,71 @@ async fn many_puts_at_a_time_are_measured_in_each_way() {
     }
 }
 
+fn is_stage(row: &Value, stage: &str) {
+    assert_eq!(row["stage"], stage, "{row}");
+    is_positive(row, &["commands", "p50_us", "p99_us", "mean_us"]);
+    assert!(row["p50_us"].as_f64() <= row["p99_us"].as_f64(), "{row}");
+}
+
+const STAGES: [&str; 7] =
+    ["queued", "proposed", "persisted", "committed", "applied", "replied", "total"];
+
+#[tokio::test]
+async fn the_stages_of_a_put_are_measured() {
+    let _turn = turn().await;
+    let arguments = ["--keys", "200", "--clients", "2", "--nodes", "1,3", "--storage", "memory"];
+    let rows = table("stages", "stages", &arguments, &["stages"]);
+    assert_eq!(rows.len(), 2 * (STAGES.len() + 1));
+    for load in rows.chunks(STAGES.len() + 1) {
+        let (client, stages) = load.split_last().unwrap();
+        for (row, stage) in stages.iter().zip(STAGES) {
+            is_stage(row, stage);
+        }
+        let means = stages.iter().map(|row| row["mean_us"].as_f64().unwrap());
+        let (total, sum) = (means.clone().next_back().unwrap(), means.sum::<f64>() / 2.0);
+        // Of nearly the same commands: those at the edges of the window are not in all stages.
+        assert!((0.5..2.0).contains(&(sum / total)), "{stages:?}");
+        assert_eq!(client["stage"], "client");
+        assert!(client["mean_us"].as_f64().unwrap() > total / 2.0, "{load:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_stages_of_commands_are_seen_on_nodes_that_run() {
+    let _turn = turn().await;
+    let (dev, addresses) = dev::start(&["--nodes", "3", "--listen", "127.0.0.1:0"]);
+    let at = addresses.join(",");
+    let here = folder();
+    let ran = run_within(bench("stages", "0.1", here.path(), &["--at", &at]), BENCH_WAIT_MAX);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.err.contains("decided no command") && ran.err.contains("leads"), "{ran:?}");
+
+    let kv = Kv::at(&addresses[0]);
+    kv.put_eventually("before", "it is watched").await;
+    let watch = bench("stages", "2", here.path(), &["--at", &at]);
+    let watching = Process::start("a bench", watch);
+    watching.logs(&["watching", "for 2s"]);
+    let mut puts = 0_u64;
+    while watching.said().is_empty() {
+        kv.put("key", "value").await.unwrap();
+        puts += 1;
+    }
+    let ran = watching.finish(wait::LONG);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let json = fs::read(here.path().join("table.json")).unwrap();
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let rows = json["tables"]["stages"].as_array().unwrap();
+    let commands = rows[0]["commands"].as_u64().unwrap();
+    assert!((1..=puts).contains(&commands), "{commands} of {puts} puts");
+    for (row, stage) in rows.iter().zip(STAGES) {
+        // One client: at most one command is within a stage when the counts are taken.
+        let counted = row["commands"].as_u64().unwrap();
+        assert!(counted.abs_diff(commands) <= 1, "{row}");
+        is_stage(row, stage);
+    }
+    dev.kill();
+}
+
 #[tokio::test]
 async fn a_signal_ends_a_bench_and_its_servers() {
     let _turn = turn().await;
@@ -233,6 +301,7 @@ fn what_cannot_be_measured_is_refused_in_a_line() {
         (["seed", "--percent", "0"], "--percent"),
         (["growth", "--keys", "10,10"], "--keys"),
         (["apply", "--commands", "4097"], "--commands"),
+        (["stages", "--at", "there"], "--at"),
         (["etcd", "--dir", "/dev/shm"], "in memory"),
         (["etcd", "--dir", "/dev/null/x"], "--dir"),
     ] {

@@ -1,6 +1,9 @@
-//! What gRPC's own tools expect of any server: health and reflection.
+//! What common tools expect of any server: health and reflection by gRPC, and metrics by HTTP.
 
-use quorate_e2e::kv::channel;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use quorate_e2e::kv::{Kv, channel};
 use quorate_e2e::turn;
 use tonic::codegen::tokio_stream;
 use tonic::transport::Channel;
@@ -75,4 +78,53 @@ async fn reflection_lists_the_services_in_both_versions() {
             assert!(services.iter().any(|listed| listed == service), "{services:?}");
         }
     }
+}
+
+/// What a plain HTTP/1.1 client gets: the head, and the body.
+fn http_get(address: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn metrics_tell_prometheus_how_a_node_fares() {
+    let _turn = turn().await;
+    let (_dev, addresses) = dev::start(&["--nodes", "3", "--listen", "127.0.0.1:0"]);
+    let kv = Kv::at(&addresses[0]);
+    kv.put_eventually("key", "0").await;
+    let put = kv.put("key", "1").await.unwrap();
+    let leader = &addresses[usize::try_from(put.place.node).unwrap() - 1];
+    let figure = |address: &str, name: &str| {
+        let (head, body) = http_get(address, "/metrics");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        let line = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{body}")).to_owned()
+    };
+    let count = |address: &str, name: &str| figure(address, name).parse::<u64>().unwrap();
+    let puts = r#"quorate_stage_seconds_count{stage="total"}"#;
+    let before = count(leader, puts);
+    let mut last = put;
+    for number in 2..22 {
+        last = kv.put("key", format!("{number}")).await.unwrap();
+    }
+    assert_eq!(count(leader, puts), before + 20);
+    let seconds = figure(leader, r#"quorate_stage_seconds_sum{stage="applied"}"#);
+    assert!(seconds.parse::<f64>().unwrap() > 0.0, "{seconds}");
+    assert!(count(leader, "quorate_applied_index") >= last.place.index);
+    let leads = addresses.iter().map(|address| count(address, "quorate_is_leader"));
+    assert_eq!(leads.sum::<u64>(), 1);
+    for address in &addresses {
+        for name in ["quorate_healthy", "quorate_has_leader"] {
+            assert_eq!(count(address, name), 1, "{name} at {address}");
+        }
+    }
+    // What is no metric is answered as before, and ends the connection in order.
+    let (head, _) = http_get(leader, "/");
+    assert!(head.to_lowercase().contains("grpc-status: 12"), "{head}");
 }
