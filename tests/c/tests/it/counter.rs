@@ -38,11 +38,13 @@ fn in_c() -> Bench {
     Bench::new(MODULE.get_or_init(|| load(built())))
 }
 
-/// Runs those tests in a process of their own, on that module.
+/// Runs those tests in a process of their own, on that module: by itself, and on the nodes of a
+/// simulated cluster where things go wrong.
 fn tests_of_rust_on(module: &Path) -> (bool, String) {
     let ran = Command::new(env::current_exe().expect("a test knows its file"))
-        .arg("::wasm")
+        .args(["::wasm", "::cluster"])
         .env("QUORATE_MODULE", module)
+        .env("QUORATE_CLUSTER", "wasm")
         .output()
         .expect("it runs");
     (ran.status.success(), String::from_utf8_lossy(&ran.stdout).into_owned())
@@ -53,7 +55,12 @@ fn the_tests_of_the_plugin_in_rust_pass_on_the_one_in_c() {
     let module = folder("counter").join("counter.wasm");
     fs::write(&module, built()).expect("the tests' folder can be written to");
     let (passed, said) = tests_of_rust_on(&module);
-    assert!(passed && !said.contains(" 0 passed"), "{said}");
+    assert!(passed, "{said}");
+    for fidelity in ["wasm", "cluster"] {
+        let ok = format!("::{fidelity} ... ok");
+        // Two tests, and the model.
+        assert_eq!(said.matches(&ok).count(), 3, "{said}");
+    }
     let (passed, said) = tests_of_rust_on(Path::new("nowhere.wasm"));
     assert!(!passed && said.contains(" 0 passed"), "it is the module that is tested: {said}");
 }
