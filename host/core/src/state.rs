@@ -166,7 +166,7 @@ impl MemoryView {
             let pairs = self.pairs_mut(space);
             for (key, value) in changes.space(space) {
                 match value {
-                    Some(value) => pairs.insert(key.clone(), value.clone()),
+                    Some(value) => pairs.insert(copy(key), copy(value)),
                     None if canary::is_planted(Canary::DeletionsLost) => None,
                     None => pairs.remove(key),
                 };
@@ -174,6 +174,12 @@ impl MemoryView {
         }
         self.meta = meta;
     }
+}
+
+/// By itself, in as much memory as it takes: a clone would hold on to what it is a part of, and to
+/// a count of its holders.
+fn copy(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
 }
 
 impl MemoryState {
