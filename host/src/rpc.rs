@@ -15,3 +15,4 @@ pub mod service;
 mod sessions;
 pub mod status;
 pub mod stream;
+mod unary;

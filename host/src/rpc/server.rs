@@ -1,17 +1,23 @@
 //! The clients' server: the plugin, reflection in both versions, health by service, what operators
 //! ask, and metrics.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::http;
 use quorate_core::replica::Status;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
+use tower_service::Service;
 
 use super::admin::AdminService;
 use super::metrics::Metrics;
@@ -64,7 +70,9 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
     routes.add_service(reflection().build_v1().context("building reflection v1")?);
     routes.add_service(reflection().build_v1alpha().context("building reflection v1alpha")?);
     let routes = routes.routes().into_axum_router().merge(metrics.into_route());
-    let with_plugin = routes.fallback_service(plugin);
+    let others = routes.fallback_service(plugin.clone());
+    let door = Door { plugin, others: Routes::from(others).prepare() };
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serve = Server::builder()
         // For /metrics: what else is asked that way is answered as gRPC answers.
         .accept_http1(true)
@@ -73,11 +81,35 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_WAIT_MAX))
-        .add_routes(Routes::from(with_plugin))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop);
+        .serve_with_incoming_shutdown(door, incoming, stop);
     tokio::select! {
         served = serve => served.context("serving clients"),
         never = report_health(health, services, (status, quarantine)) => never,
+    }
+}
+
+/// Where calls come in. Those of the plugin's methods, which most are, go past the routes of all
+/// other services.
+#[derive(Clone)]
+struct Door {
+    plugin: PluginService,
+    others: Routes,
+}
+
+impl Service<http::Request<Body>> for Door {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if self.plugin.has(request.uri().path()) {
+            return self.plugin.call(request);
+        }
+        Box::pin(self.others.call(request))
     }
 }
 

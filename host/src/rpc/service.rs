@@ -2,28 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::HttpBody;
 use axum::http;
 use bytes::Bytes;
 use quorate_core::batch::Command;
 use quorate_core::id::{LogId, NodeId};
 use quorate_core::limits;
 use quorate_proto::v1::Kind;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, StdError};
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::server::{Grpc, UnaryService};
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 
-use super::codec::BytesCodec;
 use super::consistency::Consistency;
 use super::pipeline::PipelineService;
 use super::query::Queries;
 use super::sessions::{self, SessionsService};
-use super::status;
-use crate::admission::Admitted;
+use super::{status, unary};
 use crate::submit::Submitter;
 use quorate_wasm::Module;
 
@@ -33,8 +31,6 @@ pub const INDEX_KEY: &str = "quorate-index";
 pub const TERM_KEY: &str = "quorate-term";
 /// The node that answered.
 pub const NODE_KEY: &str = "quorate-node";
-
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Serves every method of the module, and `UNIMPLEMENTED` for every other path.
 #[derive(Clone)]
@@ -60,6 +56,11 @@ impl PluginService {
         Self { calls: Arc::new(Calls { node, methods, submitter, queries }) }
     }
 
+    /// Whether it has a method of this path.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.calls.methods.contains_key(path)
+    }
+
     /// What takes its commands by the stream.
     pub(super) fn pipeline(&self) -> PipelineService {
         let methods = self.calls.methods.values().copied().collect();
@@ -72,83 +73,23 @@ impl PluginService {
     }
 }
 
-impl tower_service::Service<http::Request<Body>> for PluginService {
-    type Response = http::Response<tonic::body::Body>;
+impl<B> tower_service::Service<http::Request<B>> for PluginService
+where
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+{
+    type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<Result<Self::Response, Infallible>>;
+    type Future = BoxFuture<Self::Response, Infallible>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let calls = Arc::clone(&self.calls);
         Box::pin(async move {
-            let path = request.uri().path();
-            let Some(&method) = calls.methods.get(path) else {
-                return Ok(calls.unimplemented(path).into_http());
-            };
-            let Some(admitted) = calls.submitter.admission.enter() else {
-                return Ok(calls.no_room().into_http());
-            };
-            let unary = Unary { method, calls, admitted: Some(admitted) };
-            let response = Grpc::new(BytesCodec)
-                .apply_max_message_size_config(
-                    Some(limits::REQUEST_BYTES_MAX),
-                    Some(limits::REPLY_BYTES_MAX),
-                )
-                .unary(unary, request)
-                .await;
-            Ok(with_typed_size_error(response))
-        })
-    }
-}
-
-/// tonic refuses a large request with `OUT_OF_RANGE`, before it reaches a handler. It is a bad
-/// argument; a plugin's own `OUT_OF_RANGE` has the node's metadata beside it and stays.
-fn with_typed_size_error(
-    response: http::Response<tonic::body::Body>,
-) -> http::Response<tonic::body::Body> {
-    let headers = response.headers();
-    let out_of_range = (tonic::Code::OutOfRange as i32).to_string();
-    let is_refused = headers.get("grpc-status").is_some_and(|code| *code == *out_of_range);
-    if is_refused && !headers.contains_key(NODE_KEY) {
-        return status::request_too_large().into_http();
-    }
-    response
-}
-
-struct Unary {
-    method: (u32, Kind),
-    calls: Arc<Calls>,
-    /// Until the call.
-    admitted: Option<Admitted>,
-}
-
-impl UnaryService<Bytes> for Unary {
-    type Response = Bytes;
-    type Future = BoxFuture<Result<Response<Bytes>, Status>>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let calls = Arc::clone(&self.calls);
-        let (metadata, _, payload) = request.into_parts();
-        let admitted = self.admitted.take();
-        let (method, kind) = self.method;
-        let command = Command::new(method, payload);
-        Box::pin(async move {
-            let mut admitted = admitted.ok_or_else(|| calls.no_room())?;
-            if !admitted.weighs(command.payload.len()) {
-                return Err(calls.no_room());
-            }
-            match kind {
-                Kind::Command => {
-                    let session = sessions::of_metadata(&metadata)
-                        .map_err(|status| calls.with_node(status))?;
-                    self::command(&calls.submitter, Command { session, ..command }).await
-                }
-                // A query may always be sent again: it needs no session.
-                Kind::Query => calls.query(command, Consistency::of(&metadata)).await,
-            }
+            let answered = calls.answer(request).await;
+            Ok(answered.map_or_else(Status::into_http, unary::response))
         })
     }
 }
@@ -173,6 +114,32 @@ fn with_node(node: NodeId, mut status: Status) -> Status {
 }
 
 impl Calls {
+    async fn answer<B>(&self, request: http::Request<B>) -> Result<Response<Bytes>, Status>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<StdError>>,
+    {
+        let path = request.uri().path();
+        let &(method, kind) = self.methods.get(path).ok_or_else(|| self.unimplemented(path))?;
+        let admitted = self.submitter.admission.enter();
+        let mut admitted = admitted.ok_or_else(|| self.no_room())?;
+        let (head, body) = request.into_parts();
+        let message = unary::read(body).await.map_err(|status| self.with_node(status))?;
+        if !admitted.weighs(message.len()) {
+            return Err(self.no_room());
+        }
+        let metadata = MetadataMap::from_headers(head.headers);
+        let command = Command::new(method, message);
+        match kind {
+            Kind::Command => {
+                let session =
+                    sessions::of_metadata(&metadata).map_err(|status| self.with_node(status))?;
+                self::command(&self.submitter, Command { session, ..command }).await
+            }
+            // A query may always be sent again: it needs no session.
+            Kind::Query => self.query(command, Consistency::of(&metadata)).await,
+        }
+    }
+
     async fn query(
         &self,
         query: Command,
