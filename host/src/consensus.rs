@@ -5,7 +5,11 @@
 //! batch changes hands without waking another one. Feedback from apply is a watermark, never a
 //! queue, so there is no cycle of full queues.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
@@ -25,11 +29,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::apply::Work;
+use crate::apply::{AtOnce, Work};
 use crate::clock;
 use crate::node::States;
 use crate::queue;
-use crate::stages::UnderWay;
+use crate::stages::{Passed, UnderWay};
 use crate::waiter::{self, Answer, Waiter};
 use crate::watchdog::Pulse;
 
@@ -80,6 +84,8 @@ pub struct Inputs {
 pub struct Outputs<S> {
     /// Committed entries for apply; this thread alone sends, so dropping it ends apply.
     pub committed: SyncSender<Work>,
+    /// Apply itself, for an entry that need not go through its thread.
+    pub apply: Arc<dyn AtOnce + Send + Sync>,
     /// A wish that the state be made durable; at most one waits.
     pub flush: SyncSender<()>,
     /// Snapshots to send.
@@ -121,7 +127,7 @@ pub fn run<S: FnMut(RaftId, Bytes)>(
     tick: Duration,
     (inputs, outputs): (Inputs, Outputs<S>),
 ) -> Result<(), Fatal> {
-    let out = Effects::new(outputs);
+    let out = Effects::new(outputs, is_alone(&replica));
     runtime.block_on(async {
         let mut ticks = tokio::time::interval(tick);
         // After a long fsync or a pause of the process, missed ticks must not fire in a burst: they
@@ -241,9 +247,13 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         let advanced = self.replica.advance(&mut self.out);
         self.out.outputs.pulse.end();
         advanced?;
+        if let Some(fault) = self.out.fault.take() {
+            return Err(fault);
+        }
         self.out.unpark();
         let version = self.replica.members_version();
         if version != self.members_version {
+            self.out.is_alone = is_alone(&self.replica);
             self.members_version = version;
             self.out.outputs.members.send_replace(Arc::new(self.replica.members()));
         }
@@ -299,10 +309,14 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
 /// Carries out what the replica decides, at once and in its order.
 struct Effects<S> {
     outputs: Outputs<S>,
+    /// This member is the group: no other waits for its heartbeats.
+    is_alone: bool,
     /// Committed entries that apply has no room for yet.
     parked: VecDeque<Work>,
     parked_bytes: usize,
     apply_ended: bool,
+    /// What apply failed with, here.
+    fault: Option<Fatal>,
     under_way: UnderWay,
 }
 
@@ -317,7 +331,7 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
 
     fn commit(&mut self, committed: Committed<Waiter>) {
         let passed = self.under_way.committed(committed.id.index);
-        let work = Work::Entry(committed, passed);
+        let Some(work) = self.apply_here(committed, passed) else { return };
         self.parked_bytes += bytes_of(&work);
         self.parked.push_back(work);
         self.unpark();
@@ -375,13 +389,40 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
 }
 
 impl<S> Effects<S> {
-    fn new(outputs: Outputs<S>) -> Self {
+    fn new(outputs: Outputs<S>, is_alone: bool) -> Self {
         Self {
             outputs,
+            is_alone,
             parked: VecDeque::new(),
             parked_bytes: 0,
             apply_ended: false,
+            fault: None,
             under_way: UnderWay::default(),
+        }
+    }
+
+    /// Has a lone command applied at once, if that holds up nobody: another member would wait for a
+    /// heartbeat, and other commands for this thread. Waking apply costs more than such a command.
+    fn apply_here(&mut self, entry: Committed<Waiter>, passed: Option<Passed>) -> Option<Work> {
+        if self.fault.is_some() {
+            // Nothing can be applied behind an entry that could not be; the node stops.
+            return None;
+        }
+        let is_lone = self.is_alone && entry.waiters.len() == 1 && self.parked.is_empty();
+        let work = Work::Entry(entry, passed);
+        if !is_lone {
+            return Some(work);
+        }
+        // It is not the disk that takes its time.
+        self.outputs.pulse.end();
+        let tried = self.outputs.apply.try_step(work);
+        self.outputs.pulse.begin();
+        match tried {
+            ControlFlow::Break(applied) => {
+                self.fault = applied.err();
+                None
+            }
+            ControlFlow::Continue(work) => Some(work),
         }
     }
 
@@ -404,6 +445,10 @@ impl<S> Effects<S> {
     }
 }
 
+fn is_alone(replica: &HostReplica) -> bool {
+    replica.members().all().len() == 1
+}
+
 fn bytes_of(work: &Work) -> usize {
     let Work::Entry(committed, _) = work else { return 0 };
     match &committed.payload {
@@ -415,50 +460,4 @@ fn bytes_of(work: &Work) -> usize {
 /// The node that leads, as a status has it.
 pub fn leader_of(status: &Status) -> Option<NodeId> {
     status.leader.map(RaftId::node)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::sync_channel;
-
-    use quorate_core::id::LogId;
-
-    use super::*;
-
-    /// While apply stands still, consensus goes on: it stops to take entries, and does not block.
-    #[test]
-    fn a_backlog_is_parked_and_noticed() {
-        let (committed, apply) = sync_channel(1);
-        let outputs = Outputs {
-            committed,
-            flush: sync_channel(1).0,
-            transfers: mpsc::channel(1).0,
-            states: Arc::new(States::in_memory()),
-            status: watch::Sender::default(),
-            pulse: Pulse::default(),
-            lease: watch::Sender::default(),
-            members: watch::Sender::new(Arc::default()),
-            contacts: Box::new(Contacts::new),
-            send: |_, _: Bytes| (),
-        };
-        let mut effects = Effects::new(outputs);
-        let entry = Bytes::from(vec![0; limits::BATCH_BYTES_MAX]);
-        let mut index = 0;
-        while effects.parked_bytes < limits::PARKED_BYTES_MAX {
-            index += 1;
-            let (id, payload) = (LogId { term: 1, index }, Payload::Commands(entry.clone()));
-            effects.commit(Committed { id, payload, waiters: Vec::new() });
-        }
-        assert!(effects.parked.len() > 60, "it has parked, and got here");
-        let taken: Vec<u64> = std::iter::from_fn(|| {
-            effects.unpark();
-            match apply.try_recv().ok()? {
-                Work::Entry(committed, _) => Some(committed.id.index),
-                Work::Install(_) => None,
-            }
-        })
-        .collect();
-        assert!(taken.into_iter().eq(1..=index), "all of it, in its order");
-        assert_eq!(effects.parked_bytes, 0);
-    }
 }

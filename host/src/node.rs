@@ -15,7 +15,7 @@ mod tasks;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
-use crate::apply;
+use crate::apply::{self, Apply};
 use crate::batcher::{Batches, Submission};
 use crate::consensus::{self, HostReplica, Inputs, Outputs};
 use crate::disk::{DiskGuard, Room};
@@ -215,8 +215,18 @@ impl Node {
         let (requests, applied_seen) = (inbox_of_requests, applied.clone());
         let inputs = Inputs { intake, inbox, reads, requests, applied: applied_seen, durable };
         let (outbound, contacts) = (Arc::clone(&directory), Arc::clone(&roster));
+        let store = Arc::clone(&state) as Arc<dyn StateStore>;
+        let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&store))?;
+        let apply = Arc::new(Mutex::new(Apply {
+            machine,
+            states: Arc::clone(&state),
+            integrity: Arc::clone(&integrity),
+            times: Arc::clone(&submitter.stages),
+            applied: applied_sender,
+        }));
         let outputs = Outputs {
             committed: committed_sender,
+            apply: Arc::clone(&apply) as _,
             flush,
             transfers: transfers_sender,
             states: Arc::clone(&state),
@@ -231,12 +241,8 @@ impl Node {
         let raft = tasks::stage(format!("node-{node}-raft"), failed.clone(), move || {
             consensus::run(&raft_runtime, replica, tick, (inputs, outputs))
         })?;
-        let store = Arc::clone(&state) as Arc<dyn StateStore>;
-        let machine = Machine::new(GROUP, config.module.program(), Arc::clone(&store))?;
-        let (stores, watched) = (Arc::clone(&state), Arc::clone(&integrity));
-        let stages = Arc::clone(&submitter.stages);
         let apply = tasks::stage(format!("node-{node}-apply"), failed.clone(), move || {
-            apply::run(machine, (&stores, &watched, &stages), &committed, &applied_sender)
+            apply::run(&apply, &committed)
         })?;
         let stores = Arc::clone(&state);
         let syncer = tasks::stage(format!("node-{node}-flush"), failed, move || {
