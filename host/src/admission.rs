@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone, Debug)]
 pub struct Admission {
     calls: Arc<Semaphore>,
+    calls_max: usize,
     bytes: Arc<Semaphore>,
     returns: Arc<Returns>,
 }
@@ -55,7 +56,12 @@ impl Admission {
     fn new(calls_max: usize, bytes_max: usize) -> Self {
         let room = |max| Arc::new(Semaphore::new(max));
         let returns = Arc::new(Returns(Mutex::new(Instant::now())));
-        Self { calls: room(calls_max), bytes: room(bytes_max), returns }
+        Self { calls: room(calls_max), calls_max, bytes: room(bytes_max), returns }
+    }
+
+    /// Whether calls are under way.
+    pub fn is_busy(&self) -> bool {
+        self.calls.available_permits() < self.calls_max
     }
 
     /// When a caller that is refused now may come back.
@@ -140,7 +146,9 @@ mod tests {
     #[test]
     fn calls_and_bytes_are_bounded_and_given_back() {
         let admission = Admission::new(2, 100);
+        assert!(!admission.is_busy());
         let mut first = admission.enter().unwrap();
+        assert!(admission.is_busy());
         let mut second = admission.enter().unwrap();
         assert!(admission.enter().is_none(), "a third call");
         assert!(first.weighs(60));

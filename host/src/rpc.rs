@@ -7,6 +7,7 @@ pub mod admin;
 pub mod backup;
 pub mod codec;
 pub mod consistency;
+mod gather;
 pub mod metrics;
 mod pipeline;
 pub mod query;

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use quorate_core::id::LogId;
 use super::*;
+use quorate_core::id::LogId;
 
 /// Apply, as one that takes what has these indexes, and fails at others.
 #[derive(Default)]

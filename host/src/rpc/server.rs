@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
+use tonic::codegen::tokio_stream::StreamExt as _;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -20,6 +21,7 @@ use tonic_health::server::HealthReporter;
 use tower_service::Service;
 
 use super::admin::AdminService;
+use super::gather::Gathering;
 use super::metrics::Metrics;
 use super::service::PluginService;
 use crate::integrity::Quarantine;
@@ -71,8 +73,12 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
     routes.add_service(reflection().build_v1alpha().context("building reflection v1alpha")?);
     let routes = routes.routes().into_axum_router().merge(metrics.into_route());
     let others = routes.fallback_service(plugin.clone());
+    let admission = plugin.admission().clone();
     let door = Door { plugin, others: Routes::from(others).prepare() };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming.map(move |connection| {
+        connection.map(|connection| Gathering::new(connection, admission.clone()))
+    });
     let serve = Server::builder()
         // For /metrics: what else is asked that way is answered as gRPC answers.
         .accept_http1(true)

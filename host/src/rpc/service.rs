@@ -22,6 +22,7 @@ use super::pipeline::PipelineService;
 use super::query::Queries;
 use super::sessions::{self, SessionsService};
 use super::{status, unary};
+use crate::admission::Admission;
 use crate::submit::Submitter;
 use quorate_wasm::Module;
 
@@ -59,6 +60,11 @@ impl PluginService {
     /// Whether it has a method of this path.
     pub(super) fn has(&self, path: &str) -> bool {
         self.calls.methods.contains_key(path)
+    }
+
+    /// Room for its calls.
+    pub(super) fn admission(&self) -> &Admission {
+        &self.calls.submitter.admission
     }
 
     /// What takes its commands by the stream.
@@ -180,7 +186,10 @@ fn with_place(
     node: u64,
 ) -> Result<Response<Bytes>, Status> {
     let add = |metadata: &mut MetadataMap| {
-        metadata.insert(INDEX_KEY, MetadataValue::from(id.index));
+        let mut index = MetadataValue::from(id.index);
+        // Another with each entry: not worth a place in a connection's table of headers.
+        index.set_sensitive(true);
+        metadata.insert(INDEX_KEY, index);
         metadata.insert(TERM_KEY, MetadataValue::from(id.term));
         metadata.insert(NODE_KEY, MetadataValue::from(node));
     };
