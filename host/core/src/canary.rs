@@ -86,6 +86,8 @@ crate::named! {
         LeaseNotLookedAt = "lease-not-looked-at",
         /// The clock of leases loses more than is declared.
         LeaseClockSlow = "lease-clock-slow",
+        /// A leader that was the only voter goes on reading as if it were.
+        AloneKept = "alone-kept",
         /// A member votes as soon as it has started.
         VotedAfterStart = "voted-after-start",
         /// The log is cut although the state is not durable.

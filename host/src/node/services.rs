@@ -60,10 +60,10 @@ impl Ends {
             requests: self.requests,
             directory: Arc::clone(&submitter.directory),
         };
-        let leases = roster.identity.timing.lease().is_some().then_some(self.lease);
         let latest = Latest {
             reads: self.reads,
-            leases,
+            lease: self.lease,
+            has_leases: roster.identity.timing.lease().is_some(),
             applied: progress.applied.clone(),
             stalled: progress.stalled.clone(),
         };

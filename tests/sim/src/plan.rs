@@ -138,6 +138,7 @@ impl Plan {
         // Their faults cut nodes off: two that are left cannot know which of them is right.
         if !is_flipped {
             plan.draw_leases(stream(seed, "leases"));
+            plan.draw_company(stream(seed, "company"));
             plan.draw_damage(stream(seed, "damage"));
         }
         plan
@@ -183,6 +184,19 @@ impl Plan {
                     }
                 }
             }
+        }
+        put_in_order(&mut self.episodes);
+    }
+
+    /// Who began alone, and read without asking, is cut off once it has company.
+    fn draw_company(&mut self, mut rng: fastrand::Rng) {
+        if self.founders > 1 || self.nodes < 3 || rng.bool() {
+            return;
+        }
+        let cut = Fault::Sleepwalk(Target::Leader);
+        for (at, fault) in [(SECOND, Fault::Grow), (4 * SECOND, Fault::Grow), (8 * SECOND, cut)] {
+            let (at, lasts) = (at + rng.u64(0..SECOND), rng.u64(2 * SECOND..4 * SECOND));
+            self.episodes.push(Episode { number: 0, at, lasts, fault });
         }
         put_in_order(&mut self.episodes);
     }

@@ -24,6 +24,7 @@ const OVER_LIMIT: &str = "command over a limit";
 const REFUSED: &str = "call refused";
 const UNKNOWN: &str = "call of unknown outcome";
 pub(crate) const READ_BY_LEASE: &str = "read by a lease";
+pub(crate) const READ_ALONE: &str = "read by who votes alone";
 pub(crate) const LEASE_NOT_THERE: &str = "lease read without a lease";
 pub(crate) const READ_STALE: &str = "stale read";
 
@@ -59,6 +60,7 @@ pub fn none() -> Tally {
         REFUSED,
         UNKNOWN,
         READ_BY_LEASE,
+        READ_ALONE,
         LEASE_NOT_THERE,
         READ_STALE,
     ];

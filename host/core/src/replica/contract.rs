@@ -140,7 +140,7 @@ pub trait Outbox<W, R> {
     fn refuse(&mut self, waiters: Vec<W>, refusal: Refusal);
     /// Readers may read any state that has applied this index.
     fn read(&mut self, readers: Vec<R>, index: Result<u64, Refusal>);
-    /// The lease is this one from now on; only where there are leases.
+    /// The lease is this one from now on; where there are no leases, only that of who votes alone.
     fn lease(&mut self, _lease: Lease) {}
     /// Waiters who will not learn from this member what became of their commands: the entries are
     /// in a snapshot, without their outcomes.

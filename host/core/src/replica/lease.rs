@@ -21,6 +21,9 @@
 //!   from that leader, after the questions left, and waits like all others. Between neighbouring
 //!   sets, majorities meet; and no candidate that is further behind can win.
 //! * **A group of one** acknowledges its own question. A voter that joins has heard the leader.
+//!   More than that: who is the only voter and leads has a lease without end, whatever its clock
+//!   shows and whether or not there are leases. Others can lead only by its vote, and before that
+//!   leaves it has told that it is alone no more ([`Replica::advance`], step 0).
 //! * **Pauses.** Who uses a lease reads the clock after the read came, and after the lease was
 //!   looked up. A clock that stands still while the machine sleeps will not do.
 //!
@@ -46,6 +49,13 @@ pub struct Lease {
 }
 
 impl Lease {
+    const END_NONE: Duration = Duration::MAX;
+
+    /// The index that a read must see, if the lease has no end.
+    pub fn endless(&self) -> Option<u64> {
+        (self.until == Some(Self::END_NONE)).then_some(self.index)
+    }
+
     /// The index that a read must see, if the lease lasts; `now` is what the clock shows, read
     /// after the read has come and after this lease was looked up.
     pub fn covers(&self, now: Duration) -> Option<u64> {
@@ -178,13 +188,13 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
     /// Tells what changed of the lease: before anything leaves that others could learn it from, so
     /// that nobody knows more than who reads by it.
     pub(super) fn tell_lease(&mut self, out: &mut impl Outbox<W, R>) {
-        if self.lease.length.is_none() {
-            return;
-        }
         let raft = &self.raw.raft;
         let leads = raft.state == StateRole::Leader && raft.commit_to_current_term();
-        let lease = if leads {
-            self.lease.lease(raft.term, raft.raft_log.committed)
+        let index = raft.raft_log.committed;
+        let lease = if leads && self.is_alone() {
+            Lease { until: Some(Lease::END_NONE), index }
+        } else if leads {
+            self.lease.lease(raft.term, index)
         } else {
             Lease::default()
         };
@@ -196,6 +206,16 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         }
         self.lease.told = lease;
         out.lease(lease);
+    }
+
+    /// Whether nobody else votes. A leader that was removed has no vote itself.
+    fn is_alone(&self) -> bool {
+        let was_alone = self.lease.told.endless().is_some();
+        if was_alone && canary::is_planted(Canary::AloneKept) {
+            return true;
+        }
+        let members = self.raw.raft.prs();
+        members.is_singleton() && members.conf().voters().contains(self.config.id.get())
     }
 }
 

@@ -32,7 +32,7 @@ impl Cluster {
         let Some(process) = &mut self.node(number).process else { return Ok(()) };
         let token = Token::new(call, Origin::Client, &process.desk);
         let served = match how {
-            How::Linearizable => None,
+            How::Linearizable => process.lease.endless(),
             How::Lease => process.lease.covers(clock),
             How::Stale => Some(0),
         };
@@ -41,12 +41,12 @@ impl Cluster {
             None => process.reads.push_back(token),
         }
         let path = match (how, served) {
-            (How::Linearizable, _) => return Ok(()),
-            (How::Lease, Some(index)) => {
+            (How::Linearizable, None) => return Ok(()),
+            (How::Linearizable | How::Lease, Some(index)) => {
                 ensure(index >= committed, "a lease covers all that is committed", || {
                     format!("call {call} at node {number}: {index}, after {committed}")
                 })?;
-                tally::READ_BY_LEASE
+                if how == How::Lease { tally::READ_BY_LEASE } else { tally::READ_ALONE }
             }
             (How::Lease, None) => tally::LEASE_NOT_THERE,
             (How::Stale, _) => tally::READ_STALE,

@@ -60,11 +60,14 @@ fn where_it_is_off_or_has_no_clock_there_is_none() {
 
 /// What a member says.
 #[derive(Default)]
-struct Said(Vec<Message>);
+struct Said(Vec<Message>, Lease);
 
 impl Outbox<(), ()> for Said {
     fn send(&mut self, _to: RaftId, message: Bytes) {
         self.0.push(Message::parse_from_carllerche_bytes(&message).unwrap());
+    }
+    fn lease(&mut self, lease: Lease) {
+        self.1 = lease;
     }
     fn commit(&mut self, _committed: Committed<()>) {}
     fn refuse(&mut self, _waiters: Vec<()>, _refusal: Refusal) {}
@@ -85,7 +88,11 @@ struct Voter(Replica<MemoryLog, (), ()>);
 
 impl Voter {
     fn start(lease: Option<Duration>) -> Self {
-        let founders = (1..=3).map(member).collect();
+        Self::of(3, lease)
+    }
+
+    fn of(founders: u32, lease: Option<Duration>) -> Self {
+        let founders = (1..=founders).map(member).collect();
         let bounds = Bounds::default();
         let config = ReplicaConfig { id: member(1), founders, seed: 1, bounds, lease };
         Self(Replica::new(config, MemoryLog::new(), &Recovered::default()).unwrap())
@@ -118,6 +125,22 @@ impl Voter {
         for _ in 0..ticks {
             self.0.handle(Event::Tick);
         }
+    }
+}
+
+#[test]
+fn who_votes_alone_has_a_lease_without_end_whether_or_not_there_are_leases() {
+    for length in [None, Some(LENGTH)] {
+        let (mut alone, mut said) = (Voter::of(1, length), Said::default());
+        alone.0.advance(&mut said).unwrap();
+        let committed = alone.0.status().committed;
+        assert!(committed > 0, "it leads, and has committed an entry of its term");
+        assert_eq!(said.1.endless(), Some(committed));
+        assert_eq!(said.1.covers(at(1_000_000_000)), Some(committed));
+
+        let (mut one_of_three, mut said) = (Voter::start(length), Said::default());
+        one_of_three.0.advance(&mut said).unwrap();
+        assert_eq!(said.1, Lease::default());
     }
 }
 
