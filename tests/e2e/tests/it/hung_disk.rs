@@ -1,7 +1,7 @@
 //! A leader whose disk does not answer: the others elect one, and it says so and leads nobody until
-//! the disk is back.
+//! the disk is back. Alone, it goes on reading.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,21 +39,32 @@ fn shim(folder: &Path) -> String {
     library.to_str().unwrap().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_disk_hangs_is_replaced_and_says_so_and_follows_when_it_is_back() {
-    let _turn = turn().await;
-    let folder = tempfile::tempdir().unwrap();
-    let library = shim(folder.path());
-    let mut cluster = Cluster::new(3, Log::RocksDb);
-    let hangs = |node: u64| folder.path().join(format!("hang-{node}"));
+/// The syncs of a node hang while this file is there.
+fn hangs(folder: &Path, node: u64) -> PathBuf {
+    folder.join(format!("hang-{node}"))
+}
+
+/// Nodes whose disks can hang.
+fn start(nodes: usize, folder: &Path) -> Cluster {
+    let library = shim(folder);
+    let mut cluster = Cluster::new(nodes, Log::RocksDb);
     for node in cluster.ids() {
         let mut command = cluster.command(node);
-        command.env("LD_PRELOAD", &library).env("HANG_WHILE", hangs(node));
+        command.env("LD_PRELOAD", &library).env("HANG_WHILE", hangs(folder, node));
         cluster.launch(node, command);
     }
     for node in cluster.ids() {
         cluster.process(node).says("ready ");
     }
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_hangs_is_replaced_and_says_so_and_follows_when_it_is_back() {
+    let _turn = turn().await;
+    let folder = tempfile::tempdir().unwrap();
+    let hangs = |node: u64| hangs(folder.path(), node);
+    let cluster = start(3, folder.path());
     let old = cluster.kv(1).leader().await;
     let (stuck, other) = (cluster.kv(old), cluster.kv(cluster.others(old)[0]));
     other.put_eventually("key", "before").await;
@@ -84,4 +95,25 @@ async fn a_leader_whose_disk_hangs_is_replaced_and_says_so_and_follows_when_it_i
     cluster.process(old).logs(&["the disk is back"]);
     assert_eq!(stuck.get_eventually("key").await.unwrap(), "by another");
     wait::eventually("health", wait::LONG, async || health.serves("kv.v1.Kv", true).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_votes_alone_goes_on_reading_while_its_disk_hangs() {
+    let _turn = turn().await;
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = start(1, folder.path());
+    let kv = cluster.kv(1);
+    let before = kv.put_eventually("key", "before").await;
+
+    std::fs::write(hangs(folder.path(), 1), "").unwrap();
+    let unknown = kv.put("key", "after").await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unavailable, "{unknown}");
+    let get = kv.get("key").await.unwrap();
+    assert_eq!(get.message.kv.unwrap().value, "before", "what was answered last");
+    assert!(get.place.index >= before.place.index, "{:?}", get.place);
+
+    std::fs::remove_file(hangs(folder.path(), 1)).unwrap();
+    cluster.process(1).logs(&["the disk is back"]);
+    kv.put_eventually("key", "at last").await;
+    assert_eq!(kv.get_eventually("key").await.unwrap(), "at last");
 }
