@@ -9,6 +9,7 @@
 mod tests;
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -86,6 +87,8 @@ pub struct Outputs<S> {
     pub committed: SyncSender<Work>,
     /// Apply itself, for an entry that need not go through its thread.
     pub apply: Arc<dyn AtOnce + Send + Sync>,
+    /// How many commands such an entry may have.
+    pub applied_here_commands_max: usize,
     /// A wish that the state be made durable; at most one waits.
     pub flush: SyncSender<()>,
     /// Snapshots to send.
@@ -111,6 +114,24 @@ const DRAIN_MAX: Duration = Duration::from_millis(400);
 const HAND_OVER_MAX: Duration = Duration::from_millis(300);
 /// Messages and reads that are taken between two rounds of the replica.
 const EVENTS_PER_ROUND_MAX: usize = 1024;
+
+/// What an entry may take that is applied on this thread: a few times what waking apply takes, and
+/// some more for each of its commands.
+const APPLIED_HERE_MAX: Duration = Duration::from_micros(500);
+const APPLIED_HERE_COMMAND_MAX: Duration = Duration::from_micros(20);
+/// After one that took longer, so many go by the queue before another is tried.
+const QUEUED_AFTER_LONG: u32 = 100;
+/// With so few cores, two threads that wake each other gain less by their overlap than that costs.
+const FEW_CORES: usize = 2;
+/// The commands of an entry that is applied on this thread there: about what single calls come to.
+/// More come from those who have many at hand, and then the overlap pays.
+const APPLIED_HERE_COMMANDS_MAX: usize = 256;
+
+/// How many commands an entry may have that is applied on this thread.
+pub fn applied_here_commands_max() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if cores <= FEW_CORES { APPLIED_HERE_COMMANDS_MAX } else { 1 }
+}
 
 /// What the raft thread runs: this stage, and the batcher beside it.
 pub fn runtime() -> Result<Runtime, Fatal> {
@@ -173,11 +194,11 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
             batch = inputs.intake.recv(), if takes_intake => match batch {
                 Some(batch) => {
                     let (time_ms, taken) = (clock::unix_ms(), Instant::now());
-                    let before = self.replica.last_index();
+                    let before = self.replica.last_proposed();
                     self.replica.handle(Event::Intake { batch, time_ms });
-                    let index = self.replica.last_index();
-                    if index > before {
-                        self.out.under_way.proposed(index, taken.into_std());
+                    let proposed = self.replica.last_proposed();
+                    if let Some(id) = proposed.filter(|_| proposed != before) {
+                        self.out.under_way.proposed(id, taken.into_std());
                     }
                 }
                 None => return Wake::IntakeClosed,
@@ -246,10 +267,11 @@ impl<S: FnMut(RaftId, Bytes)> Consensus<S> {
         self.out.outputs.pulse.begin();
         let advanced = self.replica.advance(&mut self.out);
         self.out.outputs.pulse.end();
-        advanced?;
+        // Apply's is the first: without it, this round would not have failed either.
         if let Some(fault) = self.out.fault.take() {
             return Err(fault);
         }
+        advanced?;
         self.out.unpark();
         let version = self.replica.members_version();
         if version != self.members_version {
@@ -318,6 +340,8 @@ struct Effects<S> {
     /// What apply failed with, here.
     fault: Option<Fatal>,
     under_way: UnderWay,
+    /// So many more small entries go by the queue.
+    queued_left: u32,
 }
 
 impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
@@ -330,7 +354,7 @@ impl<S: FnMut(RaftId, Bytes)> Outbox<Waiter, Reader> for Effects<S> {
     }
 
     fn commit(&mut self, committed: Committed<Waiter>) {
-        let passed = self.under_way.committed(committed.id.index);
+        let passed = self.under_way.committed(committed.id);
         let Some(work) = self.apply_here(committed, passed) else { return };
         self.parked_bytes += bytes_of(&work);
         self.parked.push_back(work);
@@ -398,25 +422,37 @@ impl<S> Effects<S> {
             apply_ended: false,
             fault: None,
             under_way: UnderWay::default(),
+            queued_left: 0,
         }
     }
 
-    /// Has a lone command applied at once, if that holds up nobody: another member would wait for a
-    /// heartbeat, and other commands for this thread. Waking apply costs more than such a command.
+    /// Has a small entry applied at once, where no other member would wait for a heartbeat
+    /// meanwhile: waking apply costs more than most commands. The next entry is not written
+    /// meanwhile either, so after one that took long the next ones go by the queue.
     fn apply_here(&mut self, entry: Committed<Waiter>, passed: Option<Passed>) -> Option<Work> {
         if self.fault.is_some() {
             // Nothing can be applied behind an entry that could not be; the node stops.
             return None;
         }
-        let is_lone = self.is_alone && entry.waiters.len() == 1 && self.parked.is_empty();
+        let commands = entry.waiters.len();
+        let is_small = (1..=self.outputs.applied_here_commands_max).contains(&commands);
         let work = Work::Entry(entry, passed);
-        if !is_lone {
+        if !is_small || !self.is_alone || !self.parked.is_empty() {
+            return Some(work);
+        }
+        if self.queued_left > 0 {
+            self.queued_left -= 1;
             return Some(work);
         }
         // It is not the disk that takes its time.
         self.outputs.pulse.end();
+        let begun = Instant::now();
         let tried = self.outputs.apply.try_step(work);
         self.outputs.pulse.begin();
+        let commands = u32::try_from(commands).expect("a small entry");
+        if begun.elapsed() > APPLIED_HERE_MAX + APPLIED_HERE_COMMAND_MAX * commands {
+            self.queued_left = QUEUED_AFTER_LONG;
+        }
         match tried {
             ControlFlow::Break(applied) => {
                 self.fault = applied.err();

@@ -223,10 +223,12 @@ impl Node {
             integrity: Arc::clone(&integrity),
             times: Arc::clone(&submitter.stages),
             applied: applied_sender,
+            has_failed: false,
         }));
         let outputs = Outputs {
             committed: committed_sender,
             apply: Arc::clone(&apply) as _,
+            applied_here_commands_max: consensus::applied_here_commands_max(),
             flush,
             transfers: transfers_sender,
             states: Arc::clone(&state),

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use quorate_core::id::LogId;
 use quorate_proto::v1;
 
 /// What is told apart.
@@ -100,7 +101,7 @@ pub struct Span {
 /// How long commands took.
 #[derive(Debug)]
 pub struct Stages {
-    /// As far as `Applied`: the apply thread adds to these.
+    /// As far as `Applied`: whoever applies adds to these.
     decided: Mutex<[Times; 5]>,
     /// `Replied` and `Total`: callers do.
     replied: Mutex<[Times; 2]>,
@@ -194,38 +195,37 @@ pub struct UnderWay {
 
 #[derive(Debug)]
 struct Entry {
-    index: u64,
+    id: LogId,
     taken: Instant,
     proposed: Instant,
     persisted: Option<Instant>,
 }
 
 impl UnderWay {
-    /// A batch that was taken at that time is the entry at `index` now.
-    pub fn proposed(&mut self, index: u64, taken: Instant) {
+    /// A batch that was taken at that time is that entry now.
+    pub fn proposed(&mut self, id: LogId, taken: Instant) {
         // One that was deposed and leads again may propose where it had proposed before.
-        while self.entries.pop_back_if(|entry| entry.index >= index).is_some() {}
+        while self.entries.pop_back_if(|entry| entry.id.index >= id.index).is_some() {}
         let proposed = Instant::now();
-        self.entries.push_back(Entry { index, taken, proposed, persisted: None });
+        self.entries.push_back(Entry { id, taken, proposed, persisted: None });
     }
 
     /// The disk has all entries up to this one.
     pub fn persisted(&mut self, last: u64) {
         let mut now = None;
-        let new = self.entries.iter_mut().rev().skip_while(|entry| entry.index > last);
+        let new = self.entries.iter_mut().rev().skip_while(|entry| entry.id.index > last);
         for entry in new.take_while(|entry| entry.persisted.is_none()) {
             entry.persisted = Some(*now.get_or_insert_with(Instant::now));
         }
     }
 
     /// The entry is committed. None if another member proposed it.
-    pub fn committed(&mut self, index: u64) -> Option<Passed> {
+    pub fn committed(&mut self, id: LogId) -> Option<Passed> {
         let mut found = None;
-        while let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= index) {
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.id.index <= id.index) {
             found = Some(entry);
         }
-        let Entry { taken, proposed, persisted, .. } =
-            found.filter(|found| found.index == index)?;
+        let Entry { taken, proposed, persisted, .. } = found.filter(|found| found.id == id)?;
         Some(Passed { taken, proposed, persisted: persisted?, committed: Instant::now() })
     }
 }
@@ -280,19 +280,21 @@ mod tests {
 
     #[test]
     fn only_what_this_leader_proposed_has_times() {
-        let mut under_way = UnderWay::default();
-        let taken = Instant::now();
-        under_way.proposed(5, taken);
-        under_way.proposed(6, taken);
-        assert!(under_way.committed(4).is_none(), "it was there before");
+        let (mut under_way, taken) = (UnderWay::default(), Instant::now());
+        let id = |term, index| LogId { term, index };
+        under_way.proposed(id(1, 5), taken);
+        under_way.proposed(id(1, 6), taken);
+        assert!(under_way.committed(id(1, 4)).is_none(), "it was there before");
         under_way.persisted(5);
-        assert!(under_way.committed(5).is_some());
+        assert!(under_way.committed(id(1, 5)).is_some());
         // Deposed, its entry overwritten by those of another leader, and elected again.
-        under_way.proposed(6, taken);
-        under_way.proposed(7, taken);
-        under_way.persisted(7);
-        assert!(under_way.committed(6).is_some());
-        assert!(under_way.committed(8).is_none(), "the entry at 7 was lost");
+        under_way.proposed(id(3, 6), taken);
+        under_way.proposed(id(3, 7), taken);
+        under_way.proposed(id(3, 8), taken);
+        under_way.persisted(8);
+        assert!(under_way.committed(id(3, 6)).is_some());
+        assert!(under_way.committed(id(4, 7)).is_none(), "another leader's, at the same index");
+        assert!(under_way.committed(id(4, 9)).is_none(), "the entry at 8 was lost");
         assert!(under_way.entries.is_empty());
     }
 }

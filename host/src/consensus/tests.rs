@@ -11,6 +11,8 @@ use quorate_core::id::LogId;
 struct Taker {
     next: Mutex<u64>,
     fails: bool,
+    /// For so long, it does nothing else.
+    slow: Duration,
 }
 
 impl AtOnce for Taker {
@@ -23,6 +25,10 @@ impl AtOnce for Taker {
             return ControlFlow::Continue(work);
         }
         *next += 1;
+        let begun = Instant::now();
+        while begun.elapsed() < self.slow {
+            std::hint::spin_loop();
+        }
         ControlFlow::Break(Ok(()))
     }
 }
@@ -34,6 +40,7 @@ fn effects(is_alone: bool, apply: Arc<Taker>) -> (Effects<Sent>, Receiver<Work>)
     let outputs = Outputs {
         committed,
         apply,
+        applied_here_commands_max: 2,
         flush: sync_channel(1).0,
         transfers: mpsc::channel(1).0,
         states: Arc::new(States::in_memory()),
@@ -81,18 +88,18 @@ fn a_backlog_is_parked_and_noticed() {
 }
 
 #[test]
-fn a_lone_command_of_a_member_that_is_alone_is_applied_at_once() {
+fn a_small_entry_of_a_member_that_is_alone_is_applied_at_once() {
     let bytes = Bytes::from_static(b"entry");
     let applied = |is_alone, commands| {
-        let taker = Arc::new(Taker { next: Mutex::new(7), fails: false });
+        let taker = Arc::new(Taker { next: Mutex::new(7), ..Taker::default() });
         let (mut effects, queue) = effects(is_alone, Arc::clone(&taker));
         effects.commit(entry(7, &bytes, commands));
         let queued = queue.try_recv().ok().as_ref().and_then(index_of);
         assert_eq!(queued.is_some(), *taker.next.lock().unwrap() == 7, "one way or the other");
         queued.is_none()
     };
-    assert!(applied(true, 1));
-    assert!(!applied(true, 2), "others would wait for this thread");
+    assert!(applied(true, 1) && applied(true, 2));
+    assert!(!applied(true, 3), "apply would be worth its waking");
     assert!(!applied(false, 1), "a heartbeat would wait for it");
     assert!(!applied(true, 0), "nobody waits for it");
 }
@@ -101,7 +108,7 @@ fn a_lone_command_of_a_member_that_is_alone_is_applied_at_once() {
 #[test]
 fn nothing_overtakes_what_is_queued() {
     let bytes = Bytes::from_static(b"entry");
-    let taker = Arc::new(Taker { next: Mutex::new(6), fails: false });
+    let taker = Arc::new(Taker { next: Mutex::new(6), ..Taker::default() });
     let (mut effects, queue) = effects(true, Arc::clone(&taker));
     effects.commit(entry(7, &bytes, 1));
     effects.commit(entry(8, &bytes, 1));
@@ -114,6 +121,23 @@ fn nothing_overtakes_what_is_queued() {
         index_of(&queue.try_recv().ok()?)
     });
     assert!(came.eq(7..=9));
+}
+
+#[test]
+fn behind_an_entry_that_took_long_the_next_ones_are_queued() {
+    let bytes = Bytes::from_static(b"entry");
+    let slow = 2 * (APPLIED_HERE_MAX + APPLIED_HERE_COMMAND_MAX);
+    let taker = Arc::new(Taker { slow, ..Taker::default() });
+    let (mut effects, queue) = effects(true, Arc::clone(&taker));
+    for index in 0..=u64::from(QUEUED_AFTER_LONG) {
+        effects.commit(entry(index, &bytes, 1));
+        let queued = queue.try_recv().ok().as_ref().and_then(index_of);
+        assert_eq!(queued, (index > 0).then_some(index));
+    }
+    let next = u64::from(QUEUED_AFTER_LONG) + 1;
+    *taker.next.lock().unwrap() = next;
+    effects.commit(entry(next, &bytes, 1));
+    assert!(queue.try_recv().is_err(), "it is tried again");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! what all of them have for it together.
 //!
 //! What this deliberately does not do: wait. With nothing else to do, its turn comes at once; and
-//! while no other call is under way, there is nothing to give way to.
+//! while no other call is under way, and no stream of commands is open, it does not give way.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

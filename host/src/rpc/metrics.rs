@@ -15,6 +15,8 @@ use quorate_proto::v1::{NodeStatus, Role};
 use crate::report::Reporter;
 use crate::stages::{Stage, Stages, Times};
 
+/// Where they are.
+pub const PATH: &str = "/metrics";
 const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Upper bounds of buckets, in microseconds.
 const BOUNDS_US: [u64; 17] = [
@@ -35,7 +37,7 @@ impl Metrics {
     /// As a route for a server.
     pub fn into_route(self) -> Router {
         let answer = async move || ([(CONTENT_TYPE, TYPE)], self.text());
-        Router::new().route("/metrics", get(answer))
+        Router::new().route(PATH, get(answer))
     }
 
     fn text(&self) -> String {

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::http;
+use axum::http::header::CONTENT_TYPE;
 use quorate_core::replica::Status;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::Status as Refused;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
 use tonic::codegen::tokio_stream::StreamExt as _;
@@ -22,7 +24,7 @@ use tower_service::Service;
 
 use super::admin::AdminService;
 use super::gather::Gathering;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use super::service::PluginService;
 use crate::integrity::Quarantine;
 use quorate_wasm::Module;
@@ -80,7 +82,7 @@ pub async fn serve(clients: Clients, stop: impl Future<Output = ()>) -> anyhow::
         connection.map(|connection| Gathering::new(connection, admission.clone()))
     });
     let serve = Server::builder()
-        // For /metrics: what else is asked that way is answered as gRPC answers.
+        // For metrics: all else that comes so is refused by the door.
         .accept_http1(true)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
@@ -112,11 +114,33 @@ impl Service<http::Request<Body>> for Door {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if self.plugin.has(request.uri().path()) {
+        let path = request.uri().path();
+        if path != metrics::PATH
+            && let Some(refusal) = refusal(&request)
+        {
+            return Box::pin(async { Ok(refusal) });
+        }
+        if self.plugin.has(path) {
             return self.plugin.call(request);
         }
         Box::pin(self.others.call(request))
     }
+}
+
+/// Calls are HTTP/2, and say that they are gRPC. What any web page can have its reader's browser
+/// send is neither, and must not become a command.
+fn refusal(request: &http::Request<Body>) -> Option<http::Response<Body>> {
+    if request.version() < http::Version::HTTP_2 {
+        return Some(Refused::unimplemented("gRPC needs HTTP/2; this is HTTP/1").into_http());
+    }
+    let kind = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    let is_grpc = rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
+    (!is_grpc).then(|| {
+        let mut response = http::Response::new(Body::default());
+        *response.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        response
+    })
 }
 
 /// A service is healthy while there is a leader to decide its commands, and a state to answer from.
@@ -143,6 +167,31 @@ async fn report_health(
         if changed.is_err() {
             // Consensus has ended; the server ends by its own signal.
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(version: http::Version, kind: Option<&str>) -> Option<u16> {
+        let mut request = http::Request::builder().version(version);
+        if let Some(kind) = kind {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        refusal(&request.body(Body::default()).unwrap()).map(|response| response.status().as_u16())
+    }
+
+    #[test]
+    fn only_what_says_that_it_is_grpc_is_taken_as_that() {
+        let grpc = ["application/grpc", "application/grpc+proto", "application/grpc;x=y"];
+        for kind in grpc.map(Some) {
+            assert_eq!(refused(http::Version::HTTP_2, kind), None, "{kind:?}");
+            assert_eq!(refused(http::Version::HTTP_11, kind), Some(200), "with a gRPC status");
+        }
+        for kind in [None, Some("text/plain"), Some("application/grpc-web+proto")] {
+            assert_eq!(refused(http::Version::HTTP_2, kind), Some(415), "{kind:?}");
         }
     }
 }

@@ -71,7 +71,10 @@ fn expected(came: &[u8]) -> Option<usize> {
 /// Refuses as early as it can be told what cannot become one message.
 fn check(came: &[u8]) -> Result<(), Status> {
     let Some(expected) = expected(came) else { return Ok(()) };
-    if came[0] != 0 {
+    if came[0] > 1 {
+        return Err(Status::internal("a message is compressed, by its flag, or it is not"));
+    }
+    if came[0] == 1 {
         let mut status = Status::unimplemented("compressed messages are not taken here");
         let none = MetadataValue::from_static("identity");
         status.metadata_mut().insert(ACCEPT_ENCODING_KEY, none);
@@ -181,6 +184,7 @@ mod tests {
     async fn what_is_not_one_message_is_refused() {
         let whole = framed(b"message");
         let compressed = [&[1], &whole[1..]].concat();
+        let unknown = [&[2], &whole[1..]].concat();
         let too_large = framed(&vec![7; limits::REQUEST_BYTES_MAX + 1]);
         for (bytes, code) in [
             (&[][..], Code::Unimplemented),
@@ -189,6 +193,7 @@ mod tests {
             (&[&whole[..], &whole].concat(), Code::Unimplemented),
             (&[&whole[..], &[0]].concat(), Code::Unimplemented),
             (&compressed, Code::Unimplemented),
+            (&unknown, Code::Internal),
             (&too_large, Code::InvalidArgument),
             // Before it is all there.
             (&too_large[..100], Code::InvalidArgument),

@@ -11,9 +11,9 @@ use crate::id::LogId;
 use crate::log::LogStore;
 
 impl<L: LogStore, W, R> Replica<L, W, R> {
-    /// The index of its log's last entry, be it durable or not.
-    pub fn last_index(&self) -> u64 {
-        self.raw.raft.raft_log.last_index()
+    /// The last entry that it has proposed, of those whose fate is open.
+    pub fn last_proposed(&self) -> Option<LogId> {
+        self.waiters.last()
     }
 
     pub(super) fn propose(&mut self, batch: Batch<W>, time_ms: u64) {

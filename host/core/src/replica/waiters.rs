@@ -31,6 +31,10 @@ impl<W> Waiters<W> {
         self.queue.len()
     }
 
+    pub(super) fn last(&self) -> Option<LogId> {
+        self.queue.back().map(|(id, _)| *id)
+    }
+
     /// Terms never fall and a leader only appends, so places rise; except that a member deposed and
     /// elected again may propose at an index that it had proposed at before.
     pub(super) fn push(&mut self, id: LogId, waiters: Vec<W>) {

@@ -82,9 +82,13 @@ async fn reflection_lists_the_services_in_both_versions() {
 
 /// What a plain HTTP/1.1 client gets: the head, and the body.
 fn http_get(address: &str, path: &str) -> (String, String) {
+    http(address, &format!("GET {path} HTTP/1.1\r\n"), b"")
+}
+
+fn http(address: &str, head: &str, body: &[u8]) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
+    let head = format!("{head}Host: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
@@ -124,7 +128,25 @@ async fn metrics_tell_prometheus_how_a_node_fares() {
             assert_eq!(count(address, name), 1, "{name} at {address}");
         }
     }
-    // What is no metric is answered as before, and ends the connection in order.
-    let (head, _) = http_get(leader, "/");
-    assert!(head.to_lowercase().contains("grpc-status: 12"), "{head}");
+}
+
+/// Any page that somebody looks at can have his browser send this.
+#[tokio::test]
+async fn what_a_browser_can_send_is_no_command() {
+    let _turn = turn().await;
+    let (_dev, addresses) = dev::start(&["--listen", "127.0.0.1:0"]);
+    let kv = Kv::at(&addresses[0]);
+    kv.put_eventually("key", "kept").await;
+    let put = b"\x0a\x03key\x12\x04lost";
+    let framed = [&[0, 0, 0, 0, u8::try_from(put.len()).unwrap()], &put[..]].concat();
+    for path in ["/kv.v1.Kv/Put", "/quorate.v1.Admin/LeaderTransfer", "/"] {
+        for kind in ["", "Content-Type: application/grpc\r\n"] {
+            let length = framed.len();
+            let head = format!("POST {path} HTTP/1.1\r\n{kind}Content-Length: {length}\r\n");
+            let (head, _) = http(&addresses[0], &head, &framed);
+            assert!(head.to_lowercase().contains("grpc-status: 12"), "{head}");
+            assert!(head.contains("HTTP/2"), "{head}");
+        }
+    }
+    assert_eq!(kv.get_eventually("key").await.unwrap(), "kept");
 }

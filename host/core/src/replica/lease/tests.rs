@@ -1,9 +1,14 @@
 //! Leases by hand: when they begin and end, and whose votes are withheld meanwhile.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use protobuf::Message as _;
+use raft::eraftpb::ConfChangeType;
 
-use super::super::{Bounds, Committed, Event, Recovered, Refusal, ReplicaConfig, Staged, Transfer};
+use super::super::{
+    Bounds, Committed, Contacts, Event, Recovered, Refusal, ReplicaConfig, Staged, Transfer,
+};
 use super::*;
 use crate::id::{NodeId, RaftId};
 use crate::log::MemoryLog;
@@ -142,6 +147,45 @@ fn who_votes_alone_has_a_lease_without_end_whether_or_not_there_are_leases() {
         one_of_three.0.advance(&mut said).unwrap();
         assert_eq!(said.1, Lease::default());
     }
+}
+
+/// Told of leases and messages in their order.
+#[derive(Default)]
+struct Order {
+    lease: Lease,
+    sent: usize,
+}
+
+impl Outbox<(), ()> for Order {
+    fn send(&mut self, _to: RaftId, _message: Bytes) {
+        assert_eq!(self.lease.endless(), None, "another learns of it before who reads so");
+        self.sent += 1;
+    }
+    fn lease(&mut self, lease: Lease) {
+        self.lease = lease;
+    }
+    fn commit(&mut self, _committed: Committed<()>) {}
+    fn refuse(&mut self, _waiters: Vec<()>, _refusal: Refusal) {}
+    fn read(&mut self, _readers: Vec<()>, _index: Result<u64, Refusal>) {}
+    fn forget(&mut self, _: Vec<()>) {}
+    fn flush(&mut self) {}
+    fn snapshot(&mut self, _: Transfer) {}
+    fn install(&mut self, _: Staged) {}
+    fn discard(&mut self, _: Staged) {}
+}
+
+#[test]
+fn who_is_alone_no_more_says_so_before_it_says_anything_to_others() {
+    let (mut alone, mut order) = (Voter::of(1, None), Order::default());
+    alone.0.advance(&mut order).unwrap();
+    assert!(order.lease.endless().is_some());
+    let change = [(ConfChangeType::AddNode, member(2))];
+    alone.0.propose_change(&change, BTreeMap::new(), &Contacts::new()).unwrap();
+    alone.0.advance(&mut order).unwrap();
+    alone.tick(limits::ELECTION_TICKS);
+    alone.0.advance(&mut order).unwrap();
+    assert_eq!(order.lease, Lease::default());
+    assert!(order.sent > 0, "the new voter is spoken to");
 }
 
 const PRE_VOTE: MessageType = MessageType::MsgRequestPreVote;
