@@ -13,6 +13,7 @@ mod window;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{mem, vec};
 
 use quorate_core::batch::{Command, Proposal};
@@ -40,6 +41,9 @@ use window::{Open, Window};
 
 /// Messages that wait for the client to read them; more are made of what is decided meanwhile.
 const REPLIES_MAX: usize = 2;
+/// How long a node that stops waits for outcomes before it calls them unknown: less than it leaves
+/// connections, so that their streams end in good order.
+const STOP_WAIT_MAX: Duration = Duration::from_millis(300);
 /// About what an outcome takes without its reply.
 const OUTCOME_BYTES: usize = 16;
 /// What stages tell a stream that is taken together.
@@ -105,6 +109,8 @@ struct Pipeline {
     /// What was read and not taken yet.
     rest: vec::IntoIter<v1::PipelineCommand>,
     waiting: Option<Waiting>,
+    /// Once the node stops: until then, it waits for outcomes.
+    stops_at: Option<Instant>,
 }
 
 impl Pipeline {
@@ -133,6 +139,7 @@ impl Pipeline {
             reply_bytes: 0,
             rest: Vec::new().into_iter(),
             waiting: None,
+            stops_at: None,
         }
     }
 
@@ -147,7 +154,7 @@ impl Pipeline {
             if !reads && is_idle && self.window.is_empty() {
                 break;
             }
-            let deadline = self.window.deadline();
+            let deadline = self.deadline();
             tokio::select! {
                 _ = self.told.recv_many(&mut told, TOLD_MAX) => {
                     self.calls.submitter.stages.replied(told.iter().flatten().filter_map(span));
@@ -175,7 +182,7 @@ impl Pipeline {
                 () = async { tokio::time::sleep_until(deadline.expect("guarded")).await },
                     if deadline.is_some() =>
                 {
-                    let expired = self.window.expire(Instant::now());
+                    let expired = self.overdue(Instant::now());
                     self.forget(expired);
                 }
                 () = watchdog::stalls(stalled.clone()), if !self.window.is_empty() => {
@@ -184,6 +191,7 @@ impl Pipeline {
                 }
                 Err(_) = serving.changed(), if reads => {
                     reads = false;
+                    self.stops_at = Some(Instant::now() + STOP_WAIT_MAX);
                     self.refuse_rest(PipelineRefusal::Stopping);
                 }
                 // Who is gone is not read from any more. What is under way counts until it ends.
@@ -198,6 +206,20 @@ impl Pipeline {
             // The client may be gone.
             let _gone = self.replies.send(Err(status)).await.is_err();
         }
+    }
+
+    /// When something that is under way is called unknown.
+    fn deadline(&self) -> Option<Instant> {
+        let deadline = self.window.deadline()?;
+        Some(self.stops_at.map_or(deadline, |stops_at| deadline.min(stops_at)))
+    }
+
+    /// What has been under way for too long.
+    fn overdue(&mut self, now: Instant) -> Vec<Open> {
+        if self.stops_at.is_some_and(|stops_at| now >= stops_at) {
+            return self.window.close_all();
+        }
+        self.window.expire(now)
     }
 
     /// Takes commands that were read, as far as there is room.
