@@ -63,7 +63,7 @@ const COMMITTED_MAX: usize = 64;
 const TRANSFERS_MAX: usize = 16;
 /// What the stages may take when the node stops. With the raft thread's own bounds, and some time
 /// for the state to be written, a node stops within two seconds.
-const CLIENTS_GRACE_MAX: Duration = Duration::from_millis(500);
+pub(crate) const CLIENTS_GRACE_MAX: Duration = Duration::from_millis(500);
 const BATCHER_GRACE_MAX: Duration = Duration::from_millis(200);
 const PEERS_GRACE_MAX: Duration = Duration::from_millis(50);
 /// For queries that still run. They have a deadline of their own.

@@ -1,5 +1,5 @@
-//! Messages as bytes: what a client sends goes to the plugin as it came, and its reply goes back
-//! as the plugin wrote it.
+//! Messages as bytes, for clients that encode them by a descriptor or do not look at them. The
+//! server frames the plugin's calls without it (`unary.rs`).
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::Status;

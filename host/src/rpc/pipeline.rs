@@ -32,6 +32,7 @@ use super::status;
 use super::stream::ReceiverStream;
 use crate::admission::{Admitted, Load, Room};
 use crate::consensus::leader_of;
+use crate::node::CLIENTS_GRACE_MAX;
 use crate::stages::Span;
 use crate::submit::{COMMAND_WAIT_MAX, Submitter};
 use crate::waiter::{Answer, Seats, Told, Waiter};
@@ -44,6 +45,7 @@ const REPLIES_MAX: usize = 2;
 /// How long a node that stops waits for outcomes before it calls them unknown: less than it leaves
 /// connections, so that their streams end in good order.
 const STOP_WAIT_MAX: Duration = Duration::from_millis(300);
+const _: () = assert!(STOP_WAIT_MAX.as_millis() < CLIENTS_GRACE_MAX.as_millis());
 /// About what an outcome takes without its reply.
 const OUTCOME_BYTES: usize = 16;
 /// What stages tell a stream that is taken together.

@@ -12,7 +12,6 @@ use axum::http::header::CONTENT_TYPE;
 use quorate_core::replica::Status;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::Status as Refused;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
 use tonic::codegen::tokio_stream::StreamExt as _;
@@ -131,7 +130,8 @@ impl Service<http::Request<Body>> for Door {
 /// send is neither, and must not become a command.
 fn refusal(request: &http::Request<Body>) -> Option<http::Response<Body>> {
     if request.version() < http::Version::HTTP_2 {
-        return Some(Refused::unimplemented("gRPC needs HTTP/2; this is HTTP/1").into_http());
+        let status = tonic::Status::unimplemented("gRPC needs HTTP/2; this is HTTP/1");
+        return Some(status.into_http());
     }
     let kind = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));

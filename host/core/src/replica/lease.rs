@@ -49,11 +49,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    const END_NONE: Duration = Duration::MAX;
+    const ENDLESS: Duration = Duration::MAX;
 
     /// The index that a read must see, if the lease has no end.
     pub fn endless(&self) -> Option<u64> {
-        (self.until == Some(Self::END_NONE)).then_some(self.index)
+        (self.until == Some(Self::ENDLESS)).then_some(self.index)
     }
 
     /// The index that a read must see, if the lease lasts; `now` is what the clock shows, read
@@ -192,7 +192,7 @@ impl<L: LogStore, W, R> Replica<L, W, R> {
         let leads = raft.state == StateRole::Leader && raft.commit_to_current_term();
         let index = raft.raft_log.committed;
         let lease = if leads && self.is_alone() {
-            Lease { until: Some(Lease::END_NONE), index }
+            Lease { until: Some(Lease::ENDLESS), index }
         } else if leads {
             self.lease.lease(raft.term, index)
         } else {

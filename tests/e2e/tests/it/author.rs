@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,19 +80,12 @@ fn add_eventually(address: &str, by: u64) -> Result<u64, String> {
     }
 }
 
-/// Ends the callers, also when what they call for has failed: the test would wait for ever.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Adds one at a time; how many were answered, and how many may have been executed or not.
-fn add_until(address: &str, is_done: &AtomicBool) -> (u64, u64) {
+/// Adds one at a time, until nobody is left who could send; how many were answered, and how many
+/// may have been executed or not. Who sends goes also when the test fails.
+fn add_until(address: &str, end: &Receiver<()>) -> (u64, u64) {
     let (mut answered, mut unknown) = (0, 0);
-    while !is_done.load(Ordering::Relaxed) {
+    // The compiler wants some of the machine too.
+    while end.recv_timeout(CALL_PAUSE) == Err(RecvTimeoutError::Timeout) {
         match add(address, 1) {
             Ok(_) => answered += 1,
             Err(why) => {
@@ -100,8 +93,6 @@ fn add_until(address: &str, is_done: &AtomicBool) -> (u64, u64) {
                 unknown += 1;
             }
         }
-        // The compiler wants some of the machine too.
-        thread::sleep(CALL_PAUSE);
     }
     (answered, unknown)
 }
@@ -159,19 +150,20 @@ async fn three_nodes_go_on_with_a_new_build_and_no_answer_is_lost() {
     let desk = Desk::new();
     let (dev, addresses) = desk.dev(&["--nodes", "3"]);
     assert_eq!(addresses.len(), 3);
-    let is_done = AtomicBool::new(false);
     let (mut answered, mut unknown) = (0, 0);
     thread::scope(|scope| {
-        let is_done = &is_done;
-        let end = End(is_done);
-        let spawn = |address| scope.spawn(move || add_until(address, is_done));
-        let callers: Vec<_> = addresses.iter().map(String::as_str).map(spawn).collect();
+        let spawn = |address| {
+            let (go_on, end) = mpsc::channel();
+            (go_on, scope.spawn(move || add_until(address, &end)))
+        };
+        let callers = addresses.iter().map(String::as_str).map(spawn);
+        let (go_on, callers): (Vec<Sender<()>>, Vec<_>) = callers.unzip();
         // A module knows its version, so this is another one.
         for build in 2..=3 {
             desk.edit("Cargo.toml", &format!("0.1.{}", build - 2), &format!("0.1.{}", build - 1));
             dev.says_within(BUILD_WAIT_MAX, &format!("build {build} serves: "));
         }
-        drop(end);
+        drop(go_on);
         for caller in callers {
             let count = caller.join().unwrap();
             answered += count.0;

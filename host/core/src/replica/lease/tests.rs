@@ -65,14 +65,20 @@ fn where_it_is_off_or_has_no_clock_there_is_none() {
 
 /// What a member says.
 #[derive(Default)]
-struct Said(Vec<Message>, Lease);
+struct Said {
+    messages: Vec<Message>,
+    lease: Lease,
+    /// Of the messages, those that left while it had a lease without end.
+    while_alone: usize,
+}
 
 impl Outbox<(), ()> for Said {
     fn send(&mut self, _to: RaftId, message: Bytes) {
-        self.0.push(Message::parse_from_carllerche_bytes(&message).unwrap());
+        self.messages.push(Message::parse_from_carllerche_bytes(&message).unwrap());
+        self.while_alone += usize::from(self.lease.endless().is_some());
     }
     fn lease(&mut self, lease: Lease) {
-        self.1 = lease;
+        self.lease = lease;
     }
     fn commit(&mut self, _committed: Committed<()>) {}
     fn refuse(&mut self, _waiters: Vec<()>, _refusal: Refusal) {}
@@ -123,7 +129,7 @@ impl Voter {
         self.0.handle(Event::Peer { message, takes_entries: true });
         let mut said = Said::default();
         self.0.advance(&mut said).unwrap();
-        said.0.iter().map(Message::get_msg_type).collect()
+        said.messages.iter().map(Message::get_msg_type).collect()
     }
 
     fn tick(&mut self, ticks: u32) {
@@ -140,52 +146,28 @@ fn who_votes_alone_has_a_lease_without_end_whether_or_not_there_are_leases() {
         alone.0.advance(&mut said).unwrap();
         let committed = alone.0.status().committed;
         assert!(committed > 0, "it leads, and has committed an entry of its term");
-        assert_eq!(said.1.endless(), Some(committed));
-        assert_eq!(said.1.covers(at(1_000_000_000)), Some(committed));
+        assert_eq!(said.lease.endless(), Some(committed));
+        assert_eq!(said.lease.covers(at(1_000_000_000)), Some(committed));
 
         let (mut one_of_three, mut said) = (Voter::start(length), Said::default());
         one_of_three.0.advance(&mut said).unwrap();
-        assert_eq!(said.1, Lease::default());
+        assert_eq!(said.lease, Lease::default());
     }
-}
-
-/// Told of leases and messages in their order.
-#[derive(Default)]
-struct Order {
-    lease: Lease,
-    sent: usize,
-}
-
-impl Outbox<(), ()> for Order {
-    fn send(&mut self, _to: RaftId, _message: Bytes) {
-        assert_eq!(self.lease.endless(), None, "another learns of it before who reads so");
-        self.sent += 1;
-    }
-    fn lease(&mut self, lease: Lease) {
-        self.lease = lease;
-    }
-    fn commit(&mut self, _committed: Committed<()>) {}
-    fn refuse(&mut self, _waiters: Vec<()>, _refusal: Refusal) {}
-    fn read(&mut self, _readers: Vec<()>, _index: Result<u64, Refusal>) {}
-    fn forget(&mut self, _: Vec<()>) {}
-    fn flush(&mut self) {}
-    fn snapshot(&mut self, _: Transfer) {}
-    fn install(&mut self, _: Staged) {}
-    fn discard(&mut self, _: Staged) {}
 }
 
 #[test]
 fn who_is_alone_no_more_says_so_before_it_says_anything_to_others() {
-    let (mut alone, mut order) = (Voter::of(1, None), Order::default());
-    alone.0.advance(&mut order).unwrap();
-    assert!(order.lease.endless().is_some());
+    let (mut alone, mut said) = (Voter::of(1, None), Said::default());
+    alone.0.advance(&mut said).unwrap();
+    assert!(said.lease.endless().is_some());
     let change = [(ConfChangeType::AddNode, member(2))];
     alone.0.propose_change(&change, BTreeMap::new(), &Contacts::new()).unwrap();
-    alone.0.advance(&mut order).unwrap();
+    alone.0.advance(&mut said).unwrap();
     alone.tick(limits::ELECTION_TICKS);
-    alone.0.advance(&mut order).unwrap();
-    assert_eq!(order.lease, Lease::default());
-    assert!(order.sent > 0, "the new voter is spoken to");
+    alone.0.advance(&mut said).unwrap();
+    assert_eq!(said.lease, Lease::default());
+    assert!(!said.messages.is_empty(), "the new voter is spoken to");
+    assert_eq!(said.while_alone, 0, "another learns of it before who reads so");
 }
 
 const PRE_VOTE: MessageType = MessageType::MsgRequestPreVote;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quorate_e2e::cluster::Cluster;
 use quorate_e2e::kv::v1::compare::Target;
@@ -22,8 +22,6 @@ const KEYS: [&str; 3] = ["a", "b", "c"];
 const CALLS_PER_KEY: usize = 5;
 /// A client's values are its number, and so many times that what it has called before.
 const CLIENTS_MAX: usize = 1000;
-/// What a client that was refused waits before it goes on.
-const BACK_OFF: Duration = Duration::from_millis(10);
 
 /// Clients of all nodes, and what they have seen.
 pub(crate) struct Recorder {
@@ -129,7 +127,7 @@ impl Client {
                 Outcome::Answered(Answer { found, .. }) => {
                     self.known[at] = found.map_or(0, |found| found.mod_revision);
                 }
-                Outcome::Refused | Outcome::Unknown => tokio::time::sleep(BACK_OFF).await,
+                Outcome::Refused | Outcome::Unknown => wait::back_off().await,
             }
         }
     }
