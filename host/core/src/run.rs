@@ -4,7 +4,7 @@
 //! Writes go to an overlay; each call has its own savepoint, so a call that is refused or traps
 //! leaves nothing behind, and the rest of the entry goes on.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::vec;
 
@@ -16,7 +16,7 @@ use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
 use crate::limits;
 use crate::outcome::{Fatal, Outcome, Rejection};
-use crate::state::{Range, Space, StateView, Visit, Writes};
+use crate::state::{Range, Space, StateView, Visit, Writes, layer};
 
 /// One call as a program gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -300,12 +300,12 @@ impl Run {
         if range.is_empty() {
             return Ok(0);
         }
-        let hi = range.hi.map_or(Bound::Unbounded, Bound::Excluded);
-        let overlay = self.overlay.range::<[u8], _>((Bound::Included(range.lo), hi));
+        let overlay = self.overlay.range::<[u8], _>(layer::bounds(range));
+        let view = |visit: &mut Visit<'_>| self.view.scan(Space::Plugin, range, visit);
         if range.reverse {
-            merge(&*self.view, overlay.rev(), range, visit)
+            layer::merge(view, overlay.rev(), range, visit)
         } else {
-            merge(&*self.view, overlay, range, visit)
+            layer::merge(view, overlay, range, visit)
         }
     }
 
@@ -323,48 +323,6 @@ impl Run {
         };
         (outcomes, self.overlay)
     }
-}
-
-/// Shows two ordered sources as one; where both have a key, the overlay's counts.
-fn merge<'a>(
-    view: &dyn StateView,
-    overlay: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
-    range: Range<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<u64, Fatal> {
-    let mut overlay = overlay.peekable();
-    let mut deleted = 0;
-    let mut ended = false;
-    view.scan(Space::Plugin, range, &mut |key, value| {
-        while let Some((own, written)) =
-            overlay.next_if(|(own, _)| if range.reverse { **own >= key } else { **own <= key })
-        {
-            let shadows = **own == *key;
-            match written {
-                None if shadows && canary::is_planted(Canary::DeletedShown) => break,
-                None => deleted += 1,
-                Some(written) if visit(own, written).is_break() => {
-                    ended = true;
-                    return ControlFlow::Break(());
-                }
-                Some(_) => {}
-            }
-            if shadows {
-                return ControlFlow::Continue(());
-            }
-        }
-        let flow = visit(key, value);
-        ended = flow.is_break();
-        flow
-    })?;
-    for (own, written) in overlay {
-        match written {
-            _ if ended => break,
-            None => deleted += 1,
-            Some(written) => ended = visit(own, written).is_break(),
-        }
-    }
-    Ok(deleted)
 }
 
 /// A number for each command, from its place alone: `SplitMix64`'s output function (Steele, Lea,

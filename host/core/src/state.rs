@@ -4,6 +4,7 @@
 
 mod builder;
 pub mod conformance;
+pub(crate) mod layer;
 mod meta;
 
 use std::ops::ControlFlow;
@@ -11,11 +12,13 @@ use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 use imbl::OrdMap;
+use smallvec::SmallVec;
 
 use crate::canary::{self, Canary};
 use crate::outcome::Fatal;
 
 pub use self::builder::{MemoryBuilder, StateBuilder};
+pub use self::layer::Layer;
 pub use self::meta::Meta;
 
 /// Whose keys: the same bytes in two spaces are two keys. Its number is part of what is stored and
@@ -141,20 +144,20 @@ pub struct MemoryState {
 
 #[derive(Clone, Debug, Default)]
 struct MemoryView {
-    plugin: OrdMap<Bytes, Bytes>,
-    sessions: OrdMap<Bytes, Bytes>,
+    plugin: OrdMap<Key, Bytes>,
+    sessions: OrdMap<Key, Bytes>,
     meta: Meta,
 }
 
 impl MemoryView {
-    fn pairs(&self, space: Space) -> &OrdMap<Bytes, Bytes> {
+    fn pairs(&self, space: Space) -> &OrdMap<Key, Bytes> {
         match space {
             Space::Plugin => &self.plugin,
             Space::Sessions => &self.sessions,
         }
     }
 
-    fn pairs_mut(&mut self, space: Space) -> &mut OrdMap<Bytes, Bytes> {
+    fn pairs_mut(&mut self, space: Space) -> &mut OrdMap<Key, Bytes> {
         match space {
             Space::Plugin => &mut self.plugin,
             Space::Sessions => &mut self.sessions,
@@ -166,15 +169,21 @@ impl MemoryView {
             let pairs = self.pairs_mut(space);
             for (key, value) in changes.space(space) {
                 match value {
-                    Some(value) => pairs.insert(copy(key), copy(value)),
+                    Some(value) => pairs.insert(Key::from_slice(key), copy(value)),
                     None if canary::is_planted(Canary::DeletionsLost) => None,
-                    None => pairs.remove(key),
+                    None => pairs.remove::<[u8]>(key),
                 };
             }
         }
         self.meta = meta;
     }
 }
+
+/// A key in a map. Short ones, which most are, lie in the map's nodes: to compare them, no further
+/// memory is to be fetched.
+type Key = SmallVec<[u8; KEY_INLINE_BYTES]>;
+/// As many as a key takes in any case.
+const KEY_INLINE_BYTES: usize = 24;
 
 /// By itself, in as much memory as it takes: a clone would hold on to what it is a part of, and to
 /// a count of its holders.
@@ -231,13 +240,11 @@ impl StateView for MemoryView {
     }
 
     fn scan(&self, space: Space, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
-        use std::ops::Bound;
         if range.is_empty() {
             return Ok(());
         }
-        let hi = range.hi.map_or(Bound::Unbounded, Bound::Excluded);
-        let pairs = self.pairs(space).range::<_, [u8]>((Bound::Included(range.lo), hi));
-        let mut show = |(key, value): (&Bytes, &Bytes)| visit(key, value);
+        let pairs = self.pairs(space).range::<_, [u8]>(layer::bounds(range));
+        let mut show = |(key, value): (&Key, &Bytes)| visit(key, value);
         // Broken off or run to the end: the caller knows which.
         let (ControlFlow::Continue(()) | ControlFlow::Break(())) = if range.reverse {
             pairs.rev().try_for_each(&mut show)

@@ -5,54 +5,72 @@
 //! | `0` | the [`Meta`] |
 //! | a [`Space`]'s number, then a key in it | the value |
 //!
+//! **What is written last is not in RocksDB yet.** Commits gather in a [`Layer`] in memory: what
+//! plugins read is mostly what they have just written, and a key that is written often need not
+//! reach RocksDB each time. A full layer is frozen, and a thread of its own writes it to RocksDB
+//! while the next one fills ([`settle`]). A view is the two layers over a snapshot of RocksDB.
+//!
 //! **After a crash the state is that of an earlier commit, whole.** Nothing is logged or synced: a
-//! commit is one batch into the memtable, and RocksDB writes memtables to disk as it sees fit.
-//! That is sound for three reasons. A batch is never split between two memtables. All keys are in
-//! one column family, so there is one sequence of memtables, and they become part of the database
-//! in the order in which they were filled; what is on disk is always a prefix of the commits (with
-//! a second column family, one could be flushed ahead of the other). And a table is synced before
-//! the manifest, which names it, is. The log then has what is missing.
+//! layer is one batch into the memtable, with the meta of its last commit, and RocksDB writes
+//! memtables to disk as it sees fit. That is sound for three reasons. A batch is never split
+//! between two memtables. All keys are in one column family, so there is one sequence of memtables,
+//! and they become part of the database in the order in which they were filled; what is on disk is
+//! always a prefix of the layers (with a second column family, one could be flushed ahead of the
+//! other). And a table is synced before the manifest, which names it, is. The log then has what is
+//! missing.
+//!
+//! [`settle`]: settle::Settling
 
 mod builder;
 mod pinned;
+mod settle;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
 use quorate_core::outcome::Fatal;
-use quorate_core::state::{Changes, Meta, Range, Space, StateStore, StateView, Visit};
-use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions, WriteBatch, WriteOptions,
-};
+use quorate_core::state::{Changes, Layer, Meta, Range, Space, StateStore, StateView, Visit};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions};
 
 pub use self::builder::RocksBuilder;
 use self::pinned::Pinned;
-use super::record::{seal, unseal};
+use self::settle::Settling;
+use super::record::unseal;
 
-/// What gathers in memory before RocksDB makes a table of it. A crash takes at most three of them.
-const WRITE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+/// What a layer takes in memory when it is frozen; there are two of them.
+const LAYER_HELD_BYTES: usize = 32 * 1024 * 1024;
+/// What was written to a layer when it is frozen, also where it is the same keys again and again:
+/// after a crash, it has to be applied once more.
+const LAYER_WRITTEN_BYTES: usize = 96 * 1024 * 1024;
+/// What gathers in RocksDB's memory before it makes a table of it. A crash takes at most three of
+/// them, and the layers.
+const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// Blocks, indexes and filters of tables that are kept in memory.
 const BLOCK_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// About one in a hundred look-ups of an absent key reads a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
+
+/// How much of a memtable its filter takes: 16 bits for each 200 bytes.
+const MEMTABLE_FILTER_RATIO: f64 = 0.01;
 
 /// No space has this number.
 const META_KEY: [u8; 1] = [0];
 
 /// A state on disk. The folder stays open until its last snapshot is dropped.
 pub struct RocksState {
-    db: Arc<DB>,
-    /// As of the last commit. Held for the moment that it takes to copy or replace it.
-    view: RwLock<Arc<View>>,
+    current: Arc<Current>,
+    /// The layer that is being written to RocksDB, if any.
+    settling: Mutex<Option<Settling>>,
+    buffers: Buffers,
 }
 
 impl RocksState {
     /// Opens the state in the folder `dir`, new or as it was left.
     pub fn open(dir: &Path) -> Result<Self, Fatal> {
-        Self::open_with(dir, WRITE_BUFFER_BYTES)
+        Self::open_with(dir, Buffers::default())
     }
 
     /// Removes a state and its folder; false while somebody reads from it.
@@ -64,8 +82,8 @@ impl RocksState {
             && (!dir.exists() || std::fs::remove_dir_all(dir).is_ok())
     }
 
-    fn open_with(dir: &Path, write_buffer_bytes: usize) -> Result<Self, Fatal> {
-        let db = Arc::new(super::open(&options(write_buffer_bytes), dir)?);
+    fn open_with(dir: &Path, buffers: Buffers) -> Result<Self, Fatal> {
+        let db = Arc::new(super::open(&options(buffers), dir)?);
         let pinned = Pinned::of(&db);
         let meta = match get(&pinned, &META_KEY)? {
             Some(body) => Meta::decode(&body).ok_or_else(|| damaged(&db, &META_KEY))?,
@@ -75,51 +93,123 @@ impl RocksState {
                 return Err(Fatal::msg(format!("the state in {} {what}", dir.display())));
             }
         };
-        Ok(Self { db, view: RwLock::new(Arc::new(View { pinned, meta })) })
+        let frozen = Layer::default();
+        let below = Below { frozen, is_written: true, pinned: Arc::new(pinned) };
+        let view = View { layer: Layer::default(), below: Arc::new(below), meta };
+        Ok(Self {
+            current: Arc::new(Current(RwLock::new(Arc::new(view)))),
+            settling: Mutex::new(None),
+            buffers,
+        })
+    }
+
+    fn settling(&self) -> MutexGuard<'_, Option<Settling>> {
+        self.settling.lock().expect("no holder of this lock panics")
+    }
+
+    /// Takes note of a layer that is written, or could not be. Does not wait.
+    fn reap(&self) -> Result<(), Fatal> {
+        // Who holds it waits for a layer, and will be told.
+        let Ok(mut settling) = self.settling.try_lock() else { return Ok(()) };
+        settling.take_if(|settling| settling.is_over()).map_or(Ok(()), Settling::wait)
+    }
+
+    /// Has what was committed so far written to RocksDB. Waits for what was frozen before.
+    fn freeze(&self) -> Result<(), Fatal> {
+        let mut settling = self.settling();
+        if let Some(before) = settling.take() {
+            before.wait()?;
+        }
+        *settling = Some(Settling::begin(&self.current)?);
+        Ok(())
     }
 }
 
 impl StateStore for RocksState {
     fn snapshot(&self) -> Arc<dyn StateView> {
-        let view = self.view.read().expect("no holder of this lock panics");
-        Arc::<View>::clone(&view)
+        self.current.view()
     }
 
     fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal> {
-        let mut batch = WriteBatch::default();
-        for space in Space::ALL {
-            for (key, value) in changes.space(space) {
-                let key = pair_key(space, key);
-                match value {
-                    Some(value) => batch.put(&key, seal(&key, |out| out.extend_from_slice(value))),
-                    None => batch.delete(&key),
-                }
-            }
-        }
-        batch.put(META_KEY, seal(&META_KEY, |out| out.extend_from_slice(&meta.encode())));
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        let written = self.db.write_opt(batch, &options);
-        written.map_err(|error| failure(&self.db, "cannot be written", error))?;
-
-        // There is one writer, so this snapshot is of this commit.
-        let view = Arc::new(View { pinned: Pinned::of(&self.db), meta });
-        let mut current = self.view.write().expect("no holder of this lock panics");
-        let before = std::mem::replace(&mut *current, view);
-        drop(current);
-        drop(before);
-        Ok(())
+        self.reap()?;
+        let is_full = self.current.update(|view| {
+            view.layer.write(changes);
+            view.meta = meta;
+            view.layer.held_bytes() >= self.buffers.held_bytes
+                || view.layer.written_bytes() >= self.buffers.written_bytes
+        });
+        if is_full { self.freeze() } else { Ok(()) }
     }
 
     fn flush(&self) -> Result<(), Fatal> {
+        self.freeze()?;
+        if let Some(settling) = self.settling().take() {
+            settling.wait()?;
+        }
         // Waits until the table is on disk and named in the manifest.
-        self.db.flush().map_err(|error| failure(&self.db, "cannot be flushed", error))
+        let view = self.current.view();
+        let db = view.below.pinned.db();
+        db.flush().map_err(|error| failure(db, "cannot be flushed", error))
     }
 }
 
+/// What gathers where.
+#[derive(Clone, Copy)]
+struct Buffers {
+    held_bytes: usize,
+    written_bytes: usize,
+    rocksdb_bytes: usize,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self {
+            held_bytes: LAYER_HELD_BYTES,
+            written_bytes: LAYER_WRITTEN_BYTES,
+            rocksdb_bytes: WRITE_BUFFER_BYTES,
+        }
+    }
+}
+
+/// The state as of the last commit. Held for the moment that it takes to copy or replace it, or to
+/// write what one entry has changed.
+struct Current(RwLock<Arc<View>>);
+
+impl Current {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.0.read().expect("no holder of this lock panics"))
+    }
+
+    /// Changes it: in place while nobody has a snapshot, else in a copy.
+    fn update<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
+        let mut current = self.0.write().expect("no holder of this lock panics");
+        if let Some(view) = Arc::get_mut(&mut current) {
+            return change(view);
+        }
+        let mut view = View::clone(&current);
+        let changed = change(&mut view);
+        let before = std::mem::replace(&mut *current, Arc::new(view));
+        drop(current);
+        drop(before);
+        changed
+    }
+}
+
+#[derive(Clone)]
 struct View {
-    pinned: Pinned,
+    /// What was committed since the last one was frozen.
+    layer: Layer,
+    below: Arc<Below>,
     meta: Meta,
+}
+
+/// All that the layer lies over.
+struct Below {
+    /// The layer before. While it is not written, RocksDB lacks it; then it stays for those who
+    /// read what was written a while ago.
+    frozen: Layer,
+    is_written: bool,
+    pinned: Arc<Pinned>,
 }
 
 impl StateView for View {
@@ -128,33 +218,54 @@ impl StateView for View {
     }
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
-        get(&self.pinned, &pair_key(space, key))
+        let below = &*self.below;
+        let known = self.layer.get(space, key).or_else(|| below.frozen.get(space, key));
+        match known {
+            Some(value) => Ok(value.cloned()),
+            None => get(&below.pinned, &pair_key(space, key)),
+        }
     }
 
     fn scan(&self, space: Space, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal> {
         if range.is_empty() {
             return Ok(());
         }
-        let db = self.pinned.db();
-        let mut options = ReadOptions::default();
-        let end = range.hi.map_or_else(|| vec![space.number() + 1], |hi| pair_key(space, hi));
-        options.set_iterate_lower_bound(pair_key(space, range.lo));
-        options.set_iterate_upper_bound(end);
-        let mut pairs = self.pinned.snapshot().raw_iterator_opt(options);
-        let start =
-            if range.reverse { DBRawIterator::seek_to_last } else { DBRawIterator::seek_to_first };
-        let step = if range.reverse { DBRawIterator::prev } else { DBRawIterator::next };
-        start(&mut pairs);
-        while let Some((key, record)) = pairs.item() {
-            let value = unseal(key, record).ok_or_else(|| damaged(db, key))?;
-            if visit(&key[1..], value).is_break() {
-                return Ok(());
-            }
-            step(&mut pairs);
-        }
-        // The end of the range, or an error.
-        pairs.status().map_err(|error| failure(db, "cannot be read", error))
+        let Below { frozen, is_written, pinned } = &*self.below;
+        let written = |visit: &mut Visit<'_>| scan(pinned, space, range, visit);
+        let below = |visit: &mut Visit<'_>| match is_written {
+            true => written(visit),
+            false => frozen.scan_over(written, space, range, visit),
+        };
+        self.layer.scan_over(below, space, range, visit)
     }
+}
+
+/// What RocksDB has of a range that is not empty.
+fn scan(
+    pinned: &Pinned,
+    space: Space,
+    range: Range<'_>,
+    visit: &mut Visit<'_>,
+) -> Result<(), Fatal> {
+    let db = pinned.db();
+    let mut options = ReadOptions::default();
+    let end = range.hi.map_or_else(|| vec![space.number() + 1], |hi| pair_key(space, hi));
+    options.set_iterate_lower_bound(pair_key(space, range.lo));
+    options.set_iterate_upper_bound(end);
+    let mut pairs = pinned.snapshot().raw_iterator_opt(options);
+    let start =
+        if range.reverse { DBRawIterator::seek_to_last } else { DBRawIterator::seek_to_first };
+    let step = if range.reverse { DBRawIterator::prev } else { DBRawIterator::next };
+    start(&mut pairs);
+    while let Some((key, record)) = pairs.item() {
+        let value = unseal(key, record).ok_or_else(|| damaged(db, key))?;
+        if visit(&key[1..], value).is_break() {
+            return Ok(());
+        }
+        step(&mut pairs);
+    }
+    // The end of the range, or an error.
+    pairs.status().map_err(|error| failure(db, "cannot be read", error))
 }
 
 /// The body of the record of `key`.
@@ -185,11 +296,14 @@ fn failure(db: &DB, what: &str, error: rocksdb::Error) -> Fatal {
     super::failure(format!("the state in {} {what}", db.path().display()), error)
 }
 
-fn options(write_buffer_bytes: usize) -> Options {
+fn options(buffers: Buffers) -> Options {
     let mut options = super::options();
-    options.set_write_buffer_size(write_buffer_bytes);
+    options.set_write_buffer_size(buffers.rocksdb_bytes);
     // One to fill while two are being written.
     options.set_max_write_buffer_number(3);
+    // So that a look-up of what is not there seldom has to search one.
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_RATIO);
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES_MAX));
     // Within the cache's bound, instead of growing with the state.

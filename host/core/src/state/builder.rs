@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::{MemoryState, MemoryView, Meta, Space, StateStore};
+use super::{Key, MemoryState, MemoryView, Meta, Space, StateStore};
 use crate::outcome::Fatal;
 
 /// Builds a state. Dropped unfinished, it leaves nothing that can be opened.
@@ -40,7 +40,7 @@ impl StateBuilder for MemoryBuilder {
     fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Fatal> {
         let pairs: &mut OrdMap<_, _> = self.view.pairs_mut(space);
         // Copied: a slice would keep alive the whole message that it came with.
-        pairs.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        pairs.insert(Key::from_slice(key), Bytes::copy_from_slice(value));
         Ok(())
     }
 

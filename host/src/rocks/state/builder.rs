@@ -6,7 +6,7 @@ use quorate_core::outcome::Fatal;
 use quorate_core::state::{Meta, Space, StateBuilder};
 use rocksdb::{DB, IteratorMode, WriteBatch, WriteOptions};
 
-use super::{META_KEY, RocksState, failure, options, pair_key};
+use super::{Buffers, META_KEY, RocksState, failure, options, pair_key};
 use crate::rocks::record::seal;
 
 /// Pairs that gather before they are handed to RocksDB.
@@ -16,24 +16,24 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub struct RocksBuilder {
     db: DB,
     folder: PathBuf,
-    write_buffer_bytes: usize,
+    buffers: Buffers,
     batch: WriteBatch,
 }
 
 impl RocksBuilder {
     /// A state of no pairs yet in the folder `dir`, which must not hold one.
     pub fn create(dir: &Path) -> Result<Self, Fatal> {
-        Self::create_with(dir, super::WRITE_BUFFER_BYTES)
+        Self::create_with(dir, Buffers::default())
     }
 
-    pub(super) fn create_with(dir: &Path, write_buffer_bytes: usize) -> Result<Self, Fatal> {
-        let db = crate::rocks::open(&options(write_buffer_bytes), dir)?;
+    pub(super) fn create_with(dir: &Path, buffers: Buffers) -> Result<Self, Fatal> {
+        let db = crate::rocks::open(&options(buffers), dir)?;
         if !is_empty(&db)? {
             let what = format!("the folder {} has a state, or a part of one", dir.display());
             return Err(Fatal::msg(what));
         }
         let folder = dir.to_owned();
-        Ok(Self { db, folder, write_buffer_bytes, batch: WriteBatch::default() })
+        Ok(Self { db, folder, buffers, batch: WriteBatch::default() })
     }
 
     fn write(&mut self) -> Result<(), Fatal> {
@@ -66,7 +66,7 @@ impl StateBuilder for RocksBuilder {
         self.write()?;
         self.flush()?;
         drop(self.db);
-        RocksState::open_with(&self.folder, self.write_buffer_bytes)
+        RocksState::open_with(&self.folder, self.buffers)
     }
 }
 

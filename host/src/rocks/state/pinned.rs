@@ -19,7 +19,7 @@ impl Pinned {
         Self::new(Arc::clone(db), |db| db.snapshot())
     }
 
-    pub(super) fn db(&self) -> &DB {
+    pub(super) fn db(&self) -> &Arc<DB> {
         self.borrow_owner()
     }
 

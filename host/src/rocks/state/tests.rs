@@ -7,13 +7,28 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use quorate_core::state::conformance::{builders, meta, pairs, suite, writes};
-use quorate_core::state::{StateBuilder as _, Writes};
+use quorate_core::state::{MemoryState, StateBuilder as _, Writes};
 use tempfile::TempDir;
 
 use super::*;
 
 fn error<T>(result: Result<T, Fatal>) -> String {
     result.err().expect("must be refused").to_string()
+}
+
+/// So that little is much.
+fn small(bytes: usize) -> Buffers {
+    Buffers { held_bytes: bytes, written_bytes: 2 * bytes, rocksdb_bytes: bytes }
+}
+
+/// Puts a record into RocksDB, past all that watches over it.
+fn plant(state: &RocksState, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+    state.flush().unwrap();
+    let view = state.current.view();
+    let db = view.below.pinned.db();
+    let mut record = db.get(key).unwrap().unwrap();
+    change(&mut record);
+    db.put(key, record).unwrap();
 }
 
 #[test]
@@ -39,7 +54,7 @@ fn states_built_on_disk_conform() {
 #[test]
 fn a_state_that_was_left_half_built_is_none() {
     let dir = TempDir::new().unwrap();
-    let mut builder = RocksBuilder::create_with(dir.path(), 64 * 1024).unwrap();
+    let mut builder = RocksBuilder::create_with(dir.path(), small(64 * 1024)).unwrap();
     for number in 0..200_u32 {
         builder.put(Space::Plugin, &number.to_be_bytes(), &[7; 16 * 1024]).unwrap();
     }
@@ -68,6 +83,7 @@ fn a_snapshot_outlives_its_state() {
     state.commit(&writes(&[(b"a", Some(b"1"))]), meta(1)).unwrap();
     let view = state.snapshot();
     state.commit(&writes(&[(b"a", None)]), meta(2)).unwrap();
+    state.flush().unwrap();
     drop(state);
     assert_eq!(view.get(Space::Plugin, b"a").unwrap().as_deref(), Some(b"1".as_slice()));
     assert!(error(RocksState::open(dir.path())).contains("another process has the folder"));
@@ -80,10 +96,7 @@ fn a_flipped_byte_names_its_key() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
     state.commit(&writes(&[(b"a", Some(b"1")), (b"b", Some(b"2"))]), meta(1)).unwrap();
-    let key = pair_key(Space::Plugin, b"b");
-    let mut record = state.db.get(&key).unwrap().unwrap();
-    *record.last_mut().unwrap() ^= 1;
-    state.db.put(&key, record).unwrap();
+    plant(&state, &pair_key(Space::Plugin, b"b"), |record| *record.last_mut().unwrap() ^= 1);
 
     let before = state.snapshot();
     assert_eq!(
@@ -92,6 +105,7 @@ fn a_flipped_byte_names_its_key() {
         "a snapshot is fixed"
     );
     state.commit(&Changes::default(), meta(2)).unwrap();
+    state.flush().unwrap();
     let view = state.snapshot();
     assert!(error(view.get(Space::Plugin, b"b")).contains("value of key \"b\" is damaged"));
     for reverse in [false, true] {
@@ -112,9 +126,73 @@ fn a_damaged_meta_is_noticed() {
     let dir = TempDir::new().unwrap();
     let state = RocksState::open(dir.path()).unwrap();
     state.commit(&Changes::default(), meta(1)).unwrap();
-    state.db.put(META_KEY, [0; 40]).unwrap();
+    plant(&state, &META_KEY, |record| record.fill(0));
     drop(state);
     assert!(error(RocksState::open(dir.path())).contains("what is applied is damaged"));
+}
+
+/// Few keys in layers of a few commits, against the state in memory: puts and deletions move from
+/// layer to layer and into RocksDB, and each view goes on showing what it showed at first.
+#[test]
+fn layers_and_rocksdb_are_one_state() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let dir = TempDir::new().unwrap();
+        let (state, model) =
+            (RocksState::open_with(dir.path(), small(1024)).unwrap(), MemoryState::new());
+        let mut views = Vec::new();
+        for index in 1..200 {
+            let mut writes = |space: u8| -> Writes {
+                let count = random.usize(..4);
+                let write = |_| {
+                    let key = Bytes::from(vec![random.u8(..12); 2]);
+                    let value = random.u8(..3) > 0;
+                    (key, value.then(|| Bytes::from(vec![space; random.usize(..200)])))
+                };
+                (0..count).map(write).collect()
+            };
+            let changes = Changes { plugin: writes(1), sessions: writes(2) };
+            state.commit(&changes, meta(index)).unwrap();
+            model.commit(&changes, meta(index)).unwrap();
+            if random.u8(..20) == 0 {
+                state.flush().unwrap();
+            }
+            if random.u8(..10) == 0 {
+                views.push((state.snapshot(), model.snapshot()));
+            }
+            let (view, expected) = (state.snapshot(), model.snapshot());
+            same(&*view, &*expected, &mut random);
+        }
+        for (view, expected) in views {
+            same(&*view, &*expected, &mut random);
+        }
+        state.flush().unwrap();
+        drop(state);
+        let reopened = RocksState::open(dir.path()).unwrap();
+        same(&*reopened.snapshot(), &*model.snapshot(), &mut random);
+    }
+}
+
+fn same(view: &dyn StateView, expected: &dyn StateView, random: &mut fastrand::Rng) {
+    assert_eq!(view.meta(), expected.meta());
+    for space in Space::ALL {
+        let key = [random.u8(..12); 2];
+        assert_eq!(view.get(space, &key).unwrap(), expected.get(space, &key).unwrap());
+        let (lo, hi) = ([random.u8(..12)], [random.u8(..14)]);
+        let hi = random.bool().then_some(hi.as_slice());
+        let range = Range { lo: &lo, hi, reverse: random.bool() };
+        let limit = random.usize(1..20);
+        let shown = |view: &dyn StateView| {
+            let mut pairs = Vec::new();
+            let mut visit = |key: &[u8], value: &[u8]| {
+                pairs.push((key.to_vec(), value.to_vec()));
+                if pairs.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            view.scan(space, range, &mut visit).unwrap();
+            pairs
+        };
+        assert_eq!(shown(view), shown(expected), "{range:?}");
+    }
 }
 
 const CRASH_DIR: &str = "QUORATE_CRASH_DIR";
@@ -127,7 +205,7 @@ const CRASH_BUFFER_BYTES: usize = 128 * 1024;
 #[test]
 fn commits_until_killed() {
     let Some(dir) = std::env::var_os(CRASH_DIR) else { return };
-    let state = RocksState::open_with(Path::new(&dir), CRASH_BUFFER_BYTES).unwrap();
+    let state = RocksState::open_with(Path::new(&dir), small(CRASH_BUFFER_BYTES)).unwrap();
     let applied = state.snapshot().meta().applied.index;
     for index in applied + 1.. {
         let value = Bytes::from(index.to_le_bytes().repeat(100));
