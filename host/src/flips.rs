@@ -16,7 +16,7 @@ use quorate_core::id::{GroupId, LogId};
 use quorate_core::log::{Entry, HardState, LogStore, Persist};
 use quorate_core::outcome::Fatal;
 use quorate_core::state::{
-    Changes, MemoryState, Meta, Range, Space, StateStore, StateView, Writes,
+    Changes, Key, MemoryState, Meta, Range, Space, StateStore, StateView, Value, Writes,
 };
 use quorate_proto::sealed::{Opener, Sealer};
 
@@ -156,8 +156,10 @@ fn no_flipped_bit_of_a_log_is_served() {
 fn fill_state(state: &dyn StateStore) {
     let mut rng = Rng::with_seed(2);
     for index in 1..=ENTRIES {
-        let key = |space: &str| Bytes::from(format!("{space}{}", index % 90));
-        let write = |space| Writes::from([(key(space), Some(value(&mut Rng::with_seed(index))))]);
+        let key = |space: &str| Key::from_slice(format!("{space}{}", index % 90).as_bytes());
+        let write = |space| {
+            Writes::from([(key(space), Some(Value::from(&*value(&mut Rng::with_seed(index)))))])
+        };
         let changes = Changes { plugin: write("p"), sessions: write("s") };
         let applied = LogId { term: 1, index };
         let meta = Meta { applied, digest: rng.u64(..), ..Meta::default() };

@@ -16,7 +16,7 @@ use crate::canary::{self, Canary};
 use crate::id::{GroupId, LogId};
 use crate::limits;
 use crate::outcome::{Fatal, Outcome, Rejection};
-use crate::state::{Range, Space, StateView, Visit, Writes, layer};
+use crate::state::{Key, Range, Space, StateView, Value, Visit, Writes, layer};
 
 /// One call as a program gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub struct Place {
 /// What the overlay held of a key before a write.
 enum Before {
     Nothing,
-    Written(Option<Bytes>),
+    Written(Option<Value>),
 }
 
 /// Queries that share a run, as they come: each is taken when the one before it is answered, so
@@ -107,7 +107,7 @@ pub struct Run {
     running: bool,
     overlay: Writes,
     /// What the overlay held before the running call's writes, newest last.
-    undo: Vec<(Bytes, Before)>,
+    undo: Vec<(Key, Before)>,
     call_write_bytes: usize,
     /// What the calls before have written and replied: many small ones add up.
     entry_write_bytes: usize,
@@ -225,7 +225,7 @@ impl Run {
     }
 
     /// The value of a key as the running call sees it.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, Fatal> {
         match self.overlay.get(key) {
             Some(value) => Ok(value.clone()),
             None => self.view.get(Space::Plugin, key),
@@ -233,15 +233,15 @@ impl Run {
     }
 
     /// Sets a key.
-    pub fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Rejection> {
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Rejection> {
         Rejection::check("a value", value.len(), limits::VALUE_BYTES_MAX)?;
-        self.write(key, Some(value))
+        self.write(Key::from_slice(key), Some(Value::from(value)))
     }
 
     /// Removes a key; true when it was there.
-    pub fn delete(&mut self, key: Bytes) -> Result<bool, Stop> {
-        let existed = self.get(&key)?.is_some();
-        self.write(key, None)?;
+    pub fn delete(&mut self, key: &[u8]) -> Result<bool, Stop> {
+        let existed = self.get(key)?.is_some();
+        self.write(Key::from_slice(key), None)?;
         Ok(existed)
     }
 
@@ -252,7 +252,7 @@ impl Run {
         let mut bytes = 0;
         self.scan(Range { lo, hi, reverse: false }, &mut |key, _| {
             bytes += key.len();
-            keys.push(Bytes::copy_from_slice(key));
+            keys.push(Key::from_slice(key));
             // What is over the limit is refused below; there is no need to collect all of it.
             if bytes > limits::COMMAND_WRITE_BYTES_MAX {
                 return ControlFlow::Break(());
@@ -273,10 +273,10 @@ impl Run {
         Err(Rejection::trap("a query tried to change the state"))
     }
 
-    fn write(&mut self, key: Bytes, value: Option<Bytes>) -> Result<(), Rejection> {
+    fn write(&mut self, key: Key, value: Option<Value>) -> Result<(), Rejection> {
         self.check_writable()?;
         Rejection::check("a key", key.len(), limits::KEY_BYTES_MAX)?;
-        self.call_write_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.call_write_bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
         Rejection::check(
             "what a command writes",
             self.call_write_bytes,

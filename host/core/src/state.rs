@@ -10,7 +10,6 @@ mod meta;
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
 
-use bytes::Bytes;
 use imbl::OrdMap;
 use smallvec::SmallVec;
 
@@ -47,8 +46,17 @@ impl Space {
     }
 }
 
+/// A key. Short ones, which most are, lie where they are kept: to compare them, no further memory
+/// is to be fetched.
+pub type Key = SmallVec<[u8; KEY_INLINE_BYTES]>;
+/// As many as make a [`Key`] no larger than an allocation and what holds on to it.
+const KEY_INLINE_BYTES: usize = 24;
+
+/// A value. Who keeps it and who reads it share it.
+pub type Value = Arc<[u8]>;
+
 /// Writes to one space: a value, or `None` for a deletion, by key.
-pub type Writes = std::collections::BTreeMap<Bytes, Option<Bytes>>;
+pub type Writes = std::collections::BTreeMap<Key, Option<Value>>;
 
 /// What one commit writes, space by space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +112,7 @@ pub trait StateView: Send + Sync {
     fn meta(&self) -> &Meta;
 
     /// The value of a key.
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal>;
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Value>, Fatal>;
 
     /// Shows the pairs of a range in order of their keys until `visit` breaks.
     fn scan(&self, space: Space, range: Range<'_>, visit: &mut Visit<'_>) -> Result<(), Fatal>;
@@ -144,20 +152,20 @@ pub struct MemoryState {
 
 #[derive(Clone, Debug, Default)]
 struct MemoryView {
-    plugin: OrdMap<Key, Bytes>,
-    sessions: OrdMap<Key, Bytes>,
+    plugin: OrdMap<Key, Value>,
+    sessions: OrdMap<Key, Value>,
     meta: Meta,
 }
 
 impl MemoryView {
-    fn pairs(&self, space: Space) -> &OrdMap<Key, Bytes> {
+    fn pairs(&self, space: Space) -> &OrdMap<Key, Value> {
         match space {
             Space::Plugin => &self.plugin,
             Space::Sessions => &self.sessions,
         }
     }
 
-    fn pairs_mut(&mut self, space: Space) -> &mut OrdMap<Key, Bytes> {
+    fn pairs_mut(&mut self, space: Space) -> &mut OrdMap<Key, Value> {
         match space {
             Space::Plugin => &mut self.plugin,
             Space::Sessions => &mut self.sessions,
@@ -169,7 +177,7 @@ impl MemoryView {
             let pairs = self.pairs_mut(space);
             for (key, value) in changes.space(space) {
                 match value {
-                    Some(value) => pairs.insert(Key::from_slice(key), copy(value)),
+                    Some(value) => pairs.insert(key.clone(), Value::clone(value)),
                     None if canary::is_planted(Canary::DeletionsLost) => None,
                     None => pairs.remove::<[u8]>(key),
                 };
@@ -177,18 +185,6 @@ impl MemoryView {
         }
         self.meta = meta;
     }
-}
-
-/// A key in a map. Short ones, which most are, lie in the map's nodes: to compare them, no further
-/// memory is to be fetched.
-type Key = SmallVec<[u8; KEY_INLINE_BYTES]>;
-/// As many as a key takes in any case.
-const KEY_INLINE_BYTES: usize = 24;
-
-/// By itself, in as much memory as it takes: a clone would hold on to what it is a part of, and to
-/// a count of its holders.
-fn copy(bytes: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(bytes)
 }
 
 impl MemoryState {
@@ -235,7 +231,7 @@ impl StateView for MemoryView {
         &self.meta
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Value>, Fatal> {
         Ok(self.pairs(space).get(key).cloned())
     }
 
@@ -244,7 +240,7 @@ impl StateView for MemoryView {
             return Ok(());
         }
         let pairs = self.pairs(space).range::<_, [u8]>(layer::bounds(range));
-        let mut show = |(key, value): (&Key, &Bytes)| visit(key, value);
+        let mut show = |(key, value): (&Key, &Value)| visit(key, value);
         // Broken off or run to the end: the caller knows which.
         let (ControlFlow::Continue(()) | ControlFlow::Break(())) = if range.reverse {
             pairs.rev().try_for_each(&mut show)

@@ -30,9 +30,10 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use bytes::Bytes;
 use quorate_core::outcome::Fatal;
-use quorate_core::state::{Changes, Layer, Meta, Range, Space, StateStore, StateView, Visit};
+use quorate_core::state::{
+    Changes, Layer, Meta, Range, Space, StateStore, StateView, Value, Visit,
+};
 use rocksdb::{BlockBasedOptions, Cache, DB, DBRawIterator, Options, ReadOptions};
 
 pub use self::builder::RocksBuilder;
@@ -41,18 +42,17 @@ use self::settle::Settling;
 use super::record::unseal;
 
 /// What a layer takes in memory when it is frozen; there are two of them.
-const LAYER_HELD_BYTES: usize = 32 * 1024 * 1024;
+const LAYER_HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What was written to a layer when it is frozen, also where it is the same keys again and again:
 /// after a crash, it has to be applied once more.
-const LAYER_WRITTEN_BYTES: usize = 96 * 1024 * 1024;
+const LAYER_WRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What gathers in RocksDB's memory before it makes a table of it. A crash takes at most three of
 /// them, and the layers.
-const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
+const MEMTABLE_BYTES: usize = 32 * 1024 * 1024;
 /// Blocks, indexes and filters of tables that are kept in memory.
 const BLOCK_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// About one in a hundred look-ups of an absent key reads a block in vain.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
-
 /// How much of a memtable its filter takes: 16 bits for each 200 bytes.
 const MEMTABLE_FILTER_RATIO: f64 = 0.01;
 
@@ -135,8 +135,8 @@ impl StateStore for RocksState {
         let is_full = self.current.update(|view| {
             view.layer.write(changes);
             view.meta = meta;
-            view.layer.held_bytes() >= self.buffers.held_bytes
-                || view.layer.written_bytes() >= self.buffers.written_bytes
+            view.layer.held_bytes() >= self.buffers.held_bytes_max
+                || view.layer.written_bytes() >= self.buffers.written_bytes_max
         });
         if is_full { self.freeze() } else { Ok(()) }
     }
@@ -156,17 +156,17 @@ impl StateStore for RocksState {
 /// What gathers where.
 #[derive(Clone, Copy)]
 struct Buffers {
-    held_bytes: usize,
-    written_bytes: usize,
-    rocksdb_bytes: usize,
+    held_bytes_max: usize,
+    written_bytes_max: usize,
+    memtable_bytes: usize,
 }
 
 impl Default for Buffers {
     fn default() -> Self {
         Self {
-            held_bytes: LAYER_HELD_BYTES,
-            written_bytes: LAYER_WRITTEN_BYTES,
-            rocksdb_bytes: WRITE_BUFFER_BYTES,
+            held_bytes_max: LAYER_HELD_BYTES_MAX,
+            written_bytes_max: LAYER_WRITTEN_BYTES_MAX,
+            memtable_bytes: MEMTABLE_BYTES,
         }
     }
 }
@@ -217,7 +217,7 @@ impl StateView for View {
         &self.meta
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Value>, Fatal> {
         let below = &*self.below;
         let known = self.layer.get(space, key).or_else(|| below.frozen.get(space, key));
         match known {
@@ -269,13 +269,13 @@ fn scan(
 }
 
 /// The body of the record of `key`.
-fn get(pinned: &Pinned, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+fn get(pinned: &Pinned, key: &[u8]) -> Result<Option<Value>, Fatal> {
     let db = pinned.db();
     let record = pinned.snapshot().get_pinned(key);
     let record = record.map_err(|error| failure(db, "cannot be read", error))?;
     let Some(record) = record else { return Ok(None) };
     let body = unseal(key, &record).ok_or_else(|| damaged(db, key))?;
-    Ok(Some(Bytes::copy_from_slice(body)))
+    Ok(Some(Value::from(body)))
 }
 
 fn pair_key(space: Space, key: &[u8]) -> Vec<u8> {
@@ -298,7 +298,7 @@ fn failure(db: &DB, what: &str, error: rocksdb::Error) -> Fatal {
 
 fn options(buffers: Buffers) -> Options {
     let mut options = super::options();
-    options.set_write_buffer_size(buffers.rocksdb_bytes);
+    options.set_write_buffer_size(buffers.memtable_bytes);
     // One to fill while two are being written.
     options.set_max_write_buffer_number(3);
     // So that a look-up of what is not there seldom has to search one.

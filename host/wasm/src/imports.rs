@@ -1,7 +1,6 @@
 //! What a guest can call. Every pointer, length and number comes from a guest that may be hostile:
 //! what lies outside of its memory, or outside of the ABI, ends the call with a trap.
 
-use bytes::Bytes;
 use quorate_abi::{self as abi, IMPORT_MODULE, Verdict, import, page, scan};
 use quorate_core::limits;
 use quorate_core::outcome::Rejection;
@@ -137,7 +136,7 @@ fn kv_get(memory: &mut [u8], guest: &mut Guest, key: Span, buf: Span) -> Result<
     guest.owe(fuel::STATE_CALL);
     let key = key.key(memory, guest)?;
     let value = guest.run()?.get(key)?;
-    guest.meter().read(key.len() + value.as_ref().map_or(0, Bytes::len));
+    guest.meter().read(key.len() + value.as_ref().map_or(0, |value| value.len()));
     let buf = buf.of_mut(memory)?;
     let Some(value) = value else { return Ok(abi::ABSENT) };
     // Also one that does not fit was fetched.
@@ -156,7 +155,7 @@ fn kv_put(memory: &mut [u8], guest: &mut Guest, key: Span, value: Span) -> Resul
     Rejection::check("a value", value.len(), limits::VALUE_BYTES_MAX)?;
     guest.owe_bytes(value.len());
     guest.meter().wrote(key.len() + value.len());
-    guest.run()?.put(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))?;
+    guest.run()?.put(key, value)?;
     Ok(())
 }
 
@@ -164,7 +163,7 @@ fn kv_delete(memory: &mut [u8], guest: &mut Guest, key: Span) -> Result<i64, Hal
     guest.owe(fuel::STATE_CALL);
     let key = key.key(memory, guest)?;
     guest.meter().wrote(key.len());
-    let existed = guest.run()?.delete(Bytes::copy_from_slice(key))?;
+    let existed = guest.run()?.delete(key)?;
     Ok(existed.into())
 }
 

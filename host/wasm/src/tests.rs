@@ -13,7 +13,7 @@ use quorate_core::id::{GroupId, LogId};
 use quorate_core::machine::Program;
 use quorate_core::outcome::{Outcome, Rejection};
 use quorate_core::run::{Place, Run};
-use quorate_core::state::{MemoryState, Meta, Space, StateStore, Writes};
+use quorate_core::state::{Key, MemoryState, Meta, Space, StateStore, Value, Writes};
 
 use super::{Module, WasmProgram};
 

@@ -135,13 +135,12 @@ impl Pairs for RunPairs {
     }
 
     fn put(&self, key: &[u8], value: &[u8]) {
-        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
         self.go_on(self.run.borrow_mut().put(key, value));
     }
 
     fn delete(&self, key: &[u8]) -> bool {
         self.check_key(key);
-        self.go_on(self.run.borrow_mut().delete(Bytes::copy_from_slice(key)))
+        self.go_on(self.run.borrow_mut().delete(key))
     }
 
     fn delete_range(&self, keys: Keys<&[u8]>) -> u64 {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
 use quorate_core::id::LogId;
 use quorate_core::outcome::Fatal;
-use quorate_core::state::{Changes, MemoryState, Meta, Range, Space, StateStore as _, StateView};
+use quorate_core::state::{
+    Changes, Key, MemoryState, Meta, Range, Space, StateStore as _, StateView, Value,
+};
 
 use crate::dump;
 
@@ -14,7 +15,7 @@ use crate::dump;
 /// when the same is stored, wherever they come from.
 #[derive(Clone, Default)]
 pub struct Snapshot {
-    pairs: Vec<(Bytes, Bytes)>,
+    pairs: Vec<(Key, Value)>,
     index: u64,
     time_ms: u64,
 }
@@ -24,7 +25,7 @@ impl Snapshot {
     pub(crate) fn of(view: &dyn StateView, index: u64, time_ms: u64) -> Result<Self, Fatal> {
         let mut pairs = Vec::new();
         view.scan(Space::Plugin, Range::ALL, &mut |key, value| {
-            pairs.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            pairs.push((Key::from_slice(key), Value::from(value)));
             ControlFlow::Continue(())
         })?;
         Ok(Self { pairs, index, time_ms })
@@ -63,7 +64,7 @@ impl Snapshot {
     /// What makes it from nothing.
     pub(crate) fn changes(&self) -> Changes {
         let pairs = self.pairs.iter();
-        let plugin = pairs.map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        let plugin = pairs.map(|(key, value)| (key.clone(), Some(Value::clone(value)))).collect();
         Changes { plugin, ..Changes::default() }
     }
 

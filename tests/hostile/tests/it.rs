@@ -79,7 +79,7 @@ fn a_write_that_one_machine_drops_is_found() {
     assert_found(1, "machine 1 differs from machine 0", |program, run| {
         let mut run = program.run(run)?;
         if let Some(key) = run.writes().keys().next().cloned() {
-            run.delete(key).unwrap();
+            run.delete(&key).unwrap();
         }
         Ok(run)
     });

@@ -356,7 +356,9 @@ fn check_states(model: &Model, states: &[Arc<SimState>], is_wasm: bool) -> Check
         ensure(is_equal, "registers are what the log makes them", || format!("{pairs:?}"))?;
         let scripts = pairs.iter().filter(|(key, _)| key.starts_with(b"s"));
         let is_equal = scripts.clone().count() == model.pairs().len()
-            && scripts.zip(model.pairs()).all(|((key, value), (k, v))| *key == *k && *value == *v);
+            && scripts
+                .zip(model.pairs())
+                .all(|((key, value), (k, v))| **key == **k && **value == **v);
         ensure(is_equal, "states are what the log makes them", || format!("{pairs:?}"))?;
         let first = first.get_or_insert_with(|| pairs.clone());
         ensure(*first == pairs, "survivors have one state", || format!("{first:?}, {pairs:?}"))?;

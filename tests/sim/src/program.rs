@@ -71,7 +71,7 @@ impl Armed {
                     let value = value.as_ref().filter(|value| !value.is_empty())?;
                     Some((key.clone(), flipped(value, bit)))
                 });
-                let is_struck = written.is_some_and(|(key, value)| run.put(key, value).is_ok());
+                let is_struck = written.is_some_and(|(key, value)| run.put(&key, &value).is_ok());
                 (is_struck, Ok(reply))
             }
             (Flip::Outcome(bit), Ok(reply)) if !reply.is_empty() && !run.writes().is_empty() => {
@@ -86,7 +86,7 @@ impl Armed {
     }
 }
 
-fn flipped(bytes: &Bytes, bit: u32) -> Bytes {
+fn flipped(bytes: &[u8], bit: u32) -> Bytes {
     let mut flipped = bytes.to_vec();
     let at = bit as usize / 8 % flipped.len();
     flipped[at] ^= 1 << (bit % 8);
@@ -224,8 +224,8 @@ fn status(code: u32, message: &str) -> Rejection {
     Rejection::Status { code, message: message.to_owned(), details: Bytes::new() }
 }
 
-fn register_key(key: &[u8]) -> Bytes {
-    [b"p", key].concat().into()
+fn register_key(key: &[u8]) -> Vec<u8> {
+    [b"p", key].concat()
 }
 
 fn revision(run: &Run) -> Result<u64, Fatal> {
@@ -249,8 +249,8 @@ fn put(run: &mut Run, request: PutRequest, revision: u64) -> Result<Option<KeyVa
     let found = get(run, &request.key)?;
     let mut stored = revision.to_le_bytes().to_vec();
     stored.extend(request.value);
-    run.put(register_key(&request.key), stored.into())?;
-    run.put(Bytes::from_static(b"r"), revision.to_le_bytes().to_vec().into())?;
+    run.put(&register_key(&request.key), &stored)?;
+    run.put(b"r", &revision.to_le_bytes())?;
     Ok(found)
 }
 
@@ -281,16 +281,15 @@ pub fn register(key: &[u8], stored: &[u8]) -> Option<(u32, Found)> {
 }
 
 fn take(run: &mut Run, call: &Call, step: &Step) -> Result<StepReply, Stop> {
-    let key = Bytes::copy_from_slice(&step.key);
     let mut reply = StepReply::default();
     let hi = (!step.value.is_empty()).then_some(&step.value[..]);
     match step.kind() {
-        StepKind::Put => run.put(key, step.value.clone().into())?,
+        StepKind::Put => run.put(&step.key, &step.value)?,
         StepKind::PutTooLong => {
             let long = quorate_core::limits::KEY_BYTES_MAX + 1;
-            run.put(vec![b's'; long].into(), Bytes::new())?;
+            run.put(&vec![b's'; long], b"")?;
         }
-        StepKind::Delete => reply.count = run.delete(key)?.into(),
+        StepKind::Delete => reply.count = run.delete(&step.key)?.into(),
         StepKind::DeleteRange => reply.count = run.delete_range(&step.key, hi)?,
         StepKind::Get => reply.read.extend(run.get(&step.key)?.map(|value| value.to_vec())),
         StepKind::Scan | StepKind::ScanBack => {

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use quorate_core::outcome::Fatal;
-use quorate_core::state::{Changes, MemoryState, Meta, Range, Space, StateStore, StateView};
+use quorate_core::state::{
+    Changes, Key, MemoryState, Meta, Range, Space, StateStore, StateView, Value,
+};
 
 use crate::trace::{mix, mix_bytes};
 
@@ -194,10 +195,10 @@ fn digest_of(seed: u64, changes: &Changes) -> u64 {
 }
 
 /// All pairs of a space.
-pub fn pairs(view: &dyn StateView, space: Space) -> Result<Vec<(Bytes, Bytes)>, Fatal> {
+pub fn pairs(view: &dyn StateView, space: Space) -> Result<Vec<(Key, Value)>, Fatal> {
     let mut pairs = Vec::new();
     view.scan(space, Range::ALL, &mut |key, value| {
-        pairs.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        pairs.push((Key::from_slice(key), Value::from(value)));
         ControlFlow::Continue(())
     })?;
     Ok(pairs)
@@ -260,8 +261,8 @@ mod tests {
         for seed in 0..100 {
             let state = SimState::new(fastrand::Rng::with_seed(seed), &Arc::default());
             for index in 1..=5 {
-                let value = Bytes::from(index.to_string());
-                let write = (Bytes::from_static(b"k"), Some(value));
+                let value = Value::from(index.to_string().as_bytes());
+                let write = (Key::from_slice(b"k"), Some(value));
                 let plugin: Writes = [write].into_iter().collect();
                 let changes = Changes { sessions: plugin.clone(), plugin };
                 state.commit(&changes, conformance::meta(index)).unwrap();
@@ -269,7 +270,7 @@ mod tests {
             lost += state.crash().unwrap();
             let view = state.snapshot();
             let index = view.meta().applied.index;
-            let expected = (index > 0).then(|| Bytes::from(index.to_string()));
+            let expected = (index > 0).then(|| Value::from(index.to_string().as_bytes()));
             for space in Space::ALL {
                 assert_eq!(view.get(space, b"k").unwrap(), expected);
             }

@@ -77,11 +77,11 @@ mod tests {
 
     use super::*;
     use crate::outcome::Rejection;
-    use crate::state::Writes;
+    use crate::state::{Key, Value, Writes};
 
     fn changes() -> Changes {
         let write = |key: &'static [u8], value: Option<&'static [u8]>| {
-            (Bytes::from_static(key), value.map(Bytes::from_static))
+            (Key::from_slice(key), value.map(Value::from))
         };
         let plugin: Writes = [write(b"a", Some(b"1")), write(b"b", None)].into_iter().collect();
         Changes { sessions: plugin.clone(), plugin }
@@ -121,9 +121,9 @@ mod tests {
         is_new(&meta, &outcomes[..1], &changes());
         for space in Space::ALL {
             let mut other = changes();
-            other.space_mut(space).insert(Bytes::from_static(b"a"), Some(Bytes::from_static(b"0")));
+            other.space_mut(space).insert(Key::from_slice(b"a"), Some(Value::from(*b"0")));
             is_new(&meta, &outcomes, &other);
-            other.space_mut(space).insert(Bytes::from_static(b"a"), None);
+            other.space_mut(space).insert(Key::from_slice(b"a"), None);
             is_new(&meta, &outcomes, &other);
             other.space_mut(space).clear();
             is_new(&meta, &outcomes, &other);
@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn bytes_that_move_from_a_key_to_its_value_are_noticed() {
         let writes = |key: &'static str, value: &'static str| -> Changes {
-            Writes::from([(Bytes::from_static(key.as_bytes()), Some(value.into()))]).into()
+            let write = (Key::from_slice(key.as_bytes()), Some(Value::from(value.as_bytes())));
+            Writes::from([write]).into()
         };
         let of = |changes| digest(&Meta::default(), &[], &changes);
         assert_ne!(of(writes("ab", "c")), of(writes("a", "bc")));

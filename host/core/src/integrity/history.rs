@@ -93,7 +93,7 @@ fn bytes_of(changes: &Changes) -> usize {
     const PAIR_OVERHEAD_BYTES: usize = 128;
     let of = |space| {
         changes.space(space).iter().map(|(key, value)| {
-            key.len() + value.as_ref().map_or(0, bytes::Bytes::len) + PAIR_OVERHEAD_BYTES
+            key.len() + value.as_ref().map_or(0, |value| value.len()) + PAIR_OVERHEAD_BYTES
         })
     };
     Space::ALL.into_iter().flat_map(of).sum()

@@ -1,6 +1,7 @@
 //! Nodes that tell each other of their states, and who finds itself wrong.
 
 use super::*;
+use crate::state::{Key, Value, Writes};
 
 fn node(number: u32) -> NodeId {
     NodeId::new(number).unwrap()
@@ -255,8 +256,8 @@ fn a_leader_takes_nothing_when_its_own_disk_or_a_majoritys_is_nearly_full() {
 fn what_an_entry_changed_is_kept_for_a_while_and_within_bounds() {
     let mut watch = Watch::new(node(1), Point::default(), false);
     let changes = |bytes: usize| -> Changes {
-        let value = Some(bytes::Bytes::from(vec![0; bytes]));
-        crate::state::Writes::from([(bytes::Bytes::from_static(b"k"), value)]).into()
+        let value = Some(Value::from(vec![0; bytes]));
+        Writes::from([(Key::from_slice(b"k"), value)]).into()
     };
     let large = crate::limits::TRAIL_BYTES_MAX / 4;
     for index in 1..=10 {

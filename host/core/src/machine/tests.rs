@@ -8,7 +8,7 @@ use super::*;
 use crate::batch::{Command, encode};
 use crate::outcome::Rejection;
 use crate::run::{Call, Stop};
-use crate::state::{MemoryState, Range, Space, StateView, Writes, conformance};
+use crate::state::{Key, MemoryState, Range, Space, StateView, Value, Writes, conformance};
 
 /// Methods of the test program; the payload is a key, or a key range.
 const PUT: u32 = 1;
@@ -24,34 +24,34 @@ struct Native;
 
 impl Native {
     fn call(run: &mut Run, call: &Call) -> Result<Bytes, Stop> {
-        let key = call.payload.clone();
+        let key = &call.payload;
         match call.method {
-            PUT => run.put(key, Bytes::from_static(b"v"))?,
+            PUT => run.put(key, b"v")?,
             PUT_THEN_FAIL => {
-                run.put(key.clone(), Bytes::from_static(b"first"))?;
-                run.put(key.clone(), Bytes::from_static(b"second"))?;
-                run.delete(Bytes::from_static(b"kept"))?;
+                run.put(key, b"first")?;
+                run.put(key, b"second")?;
+                run.delete(b"kept")?;
                 return Err(Rejection::trap("on purpose").into());
             }
             DELETE_RANGE => {
-                let count = run.delete_range(&key, None)?;
+                let count = run.delete_range(key, None)?;
                 return Ok(Bytes::from(count.to_string()));
             }
             COUNT => {
                 let mut keys = Vec::new();
-                run.scan(Range { lo: &key, hi: None, reverse: false }, &mut |key, _| {
+                run.scan(Range { lo: key, hi: None, reverse: false }, &mut |key, _| {
                     keys.push(String::from_utf8_lossy(key).into_owned());
                     ControlFlow::Continue(())
                 })?;
                 return Ok(Bytes::from(keys.join(",")));
             }
             PUT_TOO_LARGE => {
-                run.put(key, Bytes::from(vec![0; crate::limits::VALUE_BYTES_MAX + 1]))?;
+                run.put(key, &vec![0; crate::limits::VALUE_BYTES_MAX + 1])?;
             }
             PUT_LARGEST => {
-                run.put(key, Bytes::from(vec![0; crate::limits::VALUE_BYTES_MAX]))?;
+                run.put(key, &vec![0; crate::limits::VALUE_BYTES_MAX])?;
             }
-            GET => return Ok(run.get(&key)?.unwrap_or_default()),
+            GET => return Ok(run.get(key)?.map_or_else(Bytes::new, Bytes::from_owner)),
             SHOW_CALL => {
                 let text = format!("{} {} {}", call.index, call.time_ms, call.position);
                 return Ok(Bytes::from(text));
@@ -254,8 +254,8 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
     };
     for _ in 0..300 {
         let state = MemoryState::new();
-        let key = |n: u64| Bytes::from(vec![u8::try_from(n).unwrap()]);
-        let base = (0..next(8)).map(|_| (key(next(12)), Some(Bytes::from_static(b"base"))));
+        let key = |n: u64| Key::from_slice(&[u8::try_from(n).unwrap()]);
+        let base = (0..next(8)).map(|_| (key(next(12)), Some(Value::from(*b"base"))));
         state.commit(&base.collect::<Writes>().into(), conformance::meta(1)).unwrap();
         let place = Place { group: GroupId(1), id: at(2), time_ms: 0 };
         let command = Command::new(1, Bytes::new());
@@ -263,9 +263,9 @@ fn a_scan_through_the_overlay_equals_one_of_the_result() {
         run.next_call().unwrap();
         for _ in 0..next(8) {
             if next(2) == 0 {
-                run.put(key(next(12)), Bytes::from_static(b"own")).unwrap();
+                run.put(&key(next(12)), b"own").unwrap();
             } else {
-                run.delete(key(next(12))).unwrap();
+                run.delete(&key(next(12))).unwrap();
             }
         }
         let (lo, hi) = (key(next(12)), key(next(12)));

@@ -3,10 +3,9 @@
 //! It has no meta until [`StateBuilder::finish`], which sets it last and at once. So a state that
 //! was left half-built is never taken for one: a store on disk refuses to open it.
 
-use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::{Key, MemoryState, MemoryView, Meta, Space, StateStore};
+use super::{Key, MemoryState, MemoryView, Meta, Space, StateStore, Value};
 use crate::outcome::Fatal;
 
 /// Builds a state. Dropped unfinished, it leaves nothing that can be opened.
@@ -39,8 +38,7 @@ impl StateBuilder for MemoryBuilder {
 
     fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Fatal> {
         let pairs: &mut OrdMap<_, _> = self.view.pairs_mut(space);
-        // Copied: a slice would keep alive the whole message that it came with.
-        pairs.insert(Key::from_slice(key), Bytes::copy_from_slice(value));
+        pairs.insert(Key::from_slice(key), Value::from(value));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::{Changes, Meta, Range, Space, StateBuilder, StateStore, StateView, Writes};
+use super::{Changes, Key, Meta, Range, Space, StateBuilder, StateStore, StateView, Value, Writes};
 use crate::id::LogId;
 
 /// Runs the whole suite; `open` makes a new, empty state each time.
@@ -28,7 +28,7 @@ pub fn builders<B: StateBuilder>(create: impl Fn() -> B) {
 /// Writes of a plugin for tests: `(key, Some(value))` or `(key, None)`.
 pub fn writes(pairs: &[(&'static [u8], Option<&'static [u8]>)]) -> Changes {
     let own = |(key, value): &(&'static [u8], Option<&'static [u8]>)| {
-        (Bytes::from_static(key), value.map(Bytes::from_static))
+        (Key::from_slice(key), value.map(Value::from))
     };
     pairs.iter().map(own).collect::<Writes>().into()
 }

@@ -2,12 +2,11 @@
 //! deletions for each space. A store that is slow to write to gathers commits in one, reads through
 //! it, and takes it over as a whole.
 
-use std::ops::{Bound, ControlFlow, Deref};
+use std::ops::{Bound, ControlFlow};
 
-use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::{Changes, Key, Range, Space, Visit, copy};
+use super::{Changes, Key, Range, Space, Value, Visit};
 use crate::canary::{self, Canary};
 use crate::outcome::Fatal;
 
@@ -17,14 +16,14 @@ const PAIR_OVERHEAD_BYTES: usize = 96;
 /// Writes over a state. A clone is cheap, and does not move with what it was cloned from.
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
-    plugin: OrdMap<Key, Option<Bytes>>,
-    sessions: OrdMap<Key, Option<Bytes>>,
+    plugin: OrdMap<Key, Option<Value>>,
+    sessions: OrdMap<Key, Option<Value>>,
     held_bytes: usize,
     written_bytes: usize,
 }
 
 impl Layer {
-    fn pairs(&self, space: Space) -> &OrdMap<Key, Option<Bytes>> {
+    fn pairs(&self, space: Space) -> &OrdMap<Key, Option<Value>> {
         match space {
             Space::Plugin => &self.plugin,
             Space::Sessions => &self.sessions,
@@ -34,8 +33,8 @@ impl Layer {
     /// Adds what a commit writes. In place, unless the layer has clones: then each node of the maps
     /// that it meets is copied.
     pub fn write(&mut self, changes: &Changes) {
-        let weight = |key: &[u8], value: Option<&Bytes>| {
-            key.len() + value.map_or(0, Bytes::len) + PAIR_OVERHEAD_BYTES
+        let weight = |key: &[u8], value: Option<&Value>| {
+            key.len() + value.map_or(0, |value| value.len()) + PAIR_OVERHEAD_BYTES
         };
         for space in Space::ALL {
             let pairs = match space {
@@ -46,7 +45,7 @@ impl Layer {
                 let bytes = weight(key, value.as_ref());
                 self.written_bytes += bytes;
                 self.held_bytes += bytes;
-                let before = pairs.insert(Key::from_slice(key), value.as_ref().map(copy));
+                let before = pairs.insert(key.clone(), value.clone());
                 self.held_bytes -= before.map_or(0, |before| weight(key, before.as_ref()));
             }
         }
@@ -64,13 +63,12 @@ impl Layer {
 
     /// What is known of a key: its value, or that it was deleted. `None` when that is the state
     /// below to say.
-    #[expect(clippy::option_option, reason = "known or not, there or not")]
-    pub fn get(&self, space: Space, key: &[u8]) -> Option<Option<&Bytes>> {
+    pub fn get(&self, space: Space, key: &[u8]) -> Option<Option<&Value>> {
         self.pairs(space).get(key).map(Option::as_ref)
     }
 
     /// All that is known of a space, in the order of its keys.
-    pub fn iter(&self, space: Space) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
+    pub fn iter(&self, space: Space) -> impl Iterator<Item = (&[u8], Option<&Value>)> {
         self.pairs(space).iter().map(|(key, value)| (&**key, value.as_ref()))
     }
 
@@ -99,9 +97,9 @@ pub(crate) fn bounds(range: Range<'_>) -> (Bound<&[u8]>, Bound<&[u8]>) {
 
 /// Shows two ordered sources as one; where both have a key, the overlay's counts. Returns how many
 /// deletions of the overlay it passed over.
-pub(crate) fn merge<'a, K: Deref<Target = [u8]> + 'a>(
+pub(crate) fn merge<'a>(
     below: impl FnOnce(&mut Visit<'_>) -> Result<(), Fatal>,
-    overlay: impl Iterator<Item = (&'a K, &'a Option<Bytes>)>,
+    overlay: impl Iterator<Item = (&'a Key, &'a Option<Value>)>,
     range: Range<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<u64, Fatal> {

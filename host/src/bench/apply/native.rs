@@ -62,12 +62,11 @@ impl Pairs for RunPairs {
     }
 
     fn put(&self, key: &[u8], value: &[u8]) {
-        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
         self.0.borrow_mut().put(key, value).expect(LIMITS);
     }
 
     fn delete(&self, key: &[u8]) -> bool {
-        self.0.borrow_mut().delete(Bytes::copy_from_slice(key)).expect(LIMITS)
+        self.0.borrow_mut().delete(key).expect(LIMITS)
     }
 
     fn delete_range(&self, keys: Keys<&[u8]>) -> u64 {

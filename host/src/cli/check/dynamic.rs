@@ -412,7 +412,7 @@ fn difference(method: &MethodDescriptor, fresh: &Done, other: &Done) -> Option<[
 }
 
 /// Bytes as text where they are, else escaped; cut when they are long.
-fn shown(bytes: &Bytes) -> String {
+fn shown(bytes: &[u8]) -> String {
     const BYTES_MAX: usize = 80;
     let cut = bytes.get(..BYTES_MAX).unwrap_or(bytes);
     let more = if bytes.len() > BYTES_MAX { "..." } else { "" };

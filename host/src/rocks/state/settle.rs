@@ -26,7 +26,8 @@ impl Settling {
             if !view.below.is_written {
                 return None;
             }
-            let (frozen, pinned) = (std::mem::take(&mut view.layer), view.below.pinned.clone());
+            let frozen = std::mem::take(&mut view.layer);
+            let pinned = Arc::clone(&view.below.pinned);
             view.below = Arc::new(Below { frozen, is_written: false, pinned });
             Some(view.meta.clone())
         });

@@ -5,9 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 
-use bytes::Bytes;
 use quorate_core::state::conformance::{builders, meta, pairs, suite, writes};
-use quorate_core::state::{MemoryState, StateBuilder as _, Writes};
+use quorate_core::state::{Key, MemoryState, StateBuilder as _, Writes};
 use tempfile::TempDir;
 
 use super::*;
@@ -18,7 +17,7 @@ fn error<T>(result: Result<T, Fatal>) -> String {
 
 /// So that little is much.
 fn small(bytes: usize) -> Buffers {
-    Buffers { held_bytes: bytes, written_bytes: 2 * bytes, rocksdb_bytes: bytes }
+    Buffers { held_bytes_max: bytes, written_bytes_max: 2 * bytes, memtable_bytes: bytes }
 }
 
 /// Puts a record into RocksDB, past all that watches over it.
@@ -145,9 +144,9 @@ fn layers_and_rocksdb_are_one_state() {
             let mut writes = |space: u8| -> Writes {
                 let count = random.usize(..4);
                 let write = |_| {
-                    let key = Bytes::from(vec![random.u8(..12); 2]);
+                    let key = Key::from_slice(&[random.u8(..12); 2]);
                     let value = random.u8(..3) > 0;
-                    (key, value.then(|| Bytes::from(vec![space; random.usize(..200)])))
+                    (key, value.then(|| Value::from(vec![space; random.usize(..200)])))
                 };
                 (0..count).map(write).collect()
             };
@@ -208,8 +207,8 @@ fn commits_until_killed() {
     let state = RocksState::open_with(Path::new(&dir), small(CRASH_BUFFER_BYTES)).unwrap();
     let applied = state.snapshot().meta().applied.index;
     for index in applied + 1.. {
-        let value = Bytes::from(index.to_le_bytes().repeat(100));
-        let pair = |key| (Bytes::from(vec![key]), Some(value.clone()));
+        let value = Value::from(index.to_le_bytes().repeat(100));
+        let pair = |key| (Key::from_slice(&[key]), Some(Value::clone(&value)));
         let plugin: Writes = (0..CRASH_KEYS).map(pair).collect();
         state.commit(&Changes { sessions: plugin.clone(), plugin }, meta(index)).unwrap();
         writeln!(std::io::stdout(), "committed {index}").unwrap();

@@ -88,8 +88,8 @@ fn neighbours_keep_their_effects() {
         assert_eq!(outcomes[2].as_ref().unwrap(), "before", "{breaker:?}");
         assert!(outcomes[3].is_err());
         assert_eq!(outcomes[4].as_ref().unwrap(), "bafter");
-        let written: Vec<_> = writes.keys().cloned().collect();
-        assert_eq!(written, ["a", "b"], "{breaker:?} leaves nothing behind");
+        let written: Vec<_> = writes.keys().map(|key| &**key).collect();
+        assert_eq!(written, [b"a", b"b"], "{breaker:?} leaves nothing behind");
     }
 }
 

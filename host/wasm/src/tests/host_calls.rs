@@ -205,8 +205,8 @@ fn host_calls_cost_fuel() {
     const VALUE: u32 = 100;
     let mut bench = Bench::new();
     let writes = (0..PAIRS).map(|n| {
-        let value = Bytes::from(vec![0; VALUE as usize]);
-        (Bytes::copy_from_slice(&n.to_be_bytes()), Some(value))
+        let value = Value::from([0; VALUE as usize]);
+        (Key::from_slice(&n.to_be_bytes()), Some(value))
     });
     bench.state.commit(&writes.collect::<Writes>().into(), Meta::default()).unwrap();
     bench.one(method::PUT, &[b"\0", &[0; 3_000][..]].concat()).unwrap();
@@ -235,7 +235,7 @@ fn host_calls_cost_fuel() {
 fn a_range_deletion_pays_for_each_pair() {
     let mut bench = Bench::new();
     let writes =
-        (0..1_000_001_u32).map(|n| (Bytes::copy_from_slice(&n.to_be_bytes()), Some(Bytes::new())));
+        (0..1_000_001_u32).map(|n| (Key::from_slice(&n.to_be_bytes()), Some(Value::default())));
     bench.state.commit(&writes.collect::<Writes>().into(), Meta::default()).unwrap();
     assert_eq!(bench.call(DELETE_RANGE, &[0, 0, 0, 0]), Err(Rejection::OutOfFuel));
     assert!(bench.state.snapshot().get(Space::Plugin, &[0; 4]).unwrap().is_some(), "it is undone");

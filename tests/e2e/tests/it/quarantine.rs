@@ -6,9 +6,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use quorate::rocks::RocksState;
-use quorate_core::state::{Range, Space, StateStore as _, Writes};
+use quorate_core::state::{Key, Range, Space, StateStore as _, Writes};
 use quorate_e2e::binary::run;
 use quorate_e2e::cluster::{Cluster, Log};
 use quorate_e2e::process::Signal;
@@ -126,7 +125,7 @@ fn flip_a_bit(folder: &Path) {
         if let Some(at) = place {
             let mut value = value.to_vec();
             value[at] ^= 1;
-            flipped.insert(Bytes::copy_from_slice(key), Some(value.into()));
+            flipped.insert(Key::from_slice(key), Some(value.into()));
         }
         ControlFlow::Continue(())
     });

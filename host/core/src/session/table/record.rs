@@ -8,6 +8,7 @@ use super::Session;
 use crate::batch::Command;
 use crate::id::LogId;
 use crate::outcome::{Outcome, codec};
+use crate::state::{self, Value};
 
 /// Where a record is. The order of the bytes is the order of the variants.
 #[derive(Clone, Copy)]
@@ -18,7 +19,7 @@ pub(super) enum Key {
 }
 
 impl Key {
-    pub(super) fn encode(self) -> Bytes {
+    pub(super) fn encode(self) -> state::Key {
         let bytes = |kind: u8, numbers: &[u64]| {
             let numbers = numbers.iter().flat_map(|number| number.to_be_bytes());
             std::iter::once(kind).chain(numbers).collect()
@@ -58,7 +59,7 @@ pub(super) fn fingerprint(command: &Command) -> u64 {
     (u64::from(crc) << 32) | u64::from(len)
 }
 
-pub(super) fn encode_told(fingerprint: u64, id: LogId, outcome: &Outcome) -> Bytes {
+pub(super) fn encode_told(fingerprint: u64, id: LogId, outcome: &Outcome) -> Value {
     let mut out = Vec::new();
     for number in [fingerprint, id.term, id.index] {
         out.put_u64_le(number);
@@ -67,13 +68,14 @@ pub(super) fn encode_told(fingerprint: u64, id: LogId, outcome: &Outcome) -> Byt
     out.into()
 }
 
-pub(super) fn decode_told(mut record: Bytes) -> Option<Told> {
+pub(super) fn decode_told(record: Value) -> Option<Told> {
+    let mut record = Bytes::from_owner(record);
     let fingerprint = record.try_get_u64_le().ok()?;
     let (term, index) = (record.try_get_u64_le().ok()?, record.try_get_u64_le().ok()?);
     Some(Told { fingerprint, id: LogId { term, index }, outcome: codec::decode(record)? })
 }
 
-pub(super) fn encode_session(session: &Session) -> Bytes {
+pub(super) fn encode_session(session: &Session) -> Value {
     let numbers = [session.nonce, session.used, session.floor];
     numbers.into_iter().flat_map(u64::to_le_bytes).collect()
 }
@@ -86,8 +88,8 @@ pub(super) fn decode_session(mut record: &[u8]) -> Option<Session> {
     record.is_empty().then_some(session)
 }
 
-pub(super) fn encode_opened(opened: u64) -> Bytes {
-    Bytes::copy_from_slice(&opened.to_le_bytes())
+pub(super) fn encode_opened(opened: u64) -> Value {
+    Value::from(opened.to_le_bytes())
 }
 
 pub(super) fn decode_opened(record: &[u8]) -> Option<u64> {

@@ -5,7 +5,7 @@ use crate::batch::{Payload, encode};
 use crate::id::GroupId;
 use crate::machine::{Machine, Program};
 use crate::run::{Call, Run, Stop};
-use crate::state::{Changes, MemoryState, Meta, StateStore};
+use crate::state::{self, Changes, MemoryState, Meta, StateStore, Value};
 
 use super::*;
 
@@ -32,7 +32,7 @@ impl Program for Text {
 fn append(run: &mut Run, call: &Call) -> Result<Bytes, Stop> {
     let before = run.get(b"text")?.unwrap_or_default();
     let text = Bytes::from([&before[..], &call.payload].concat());
-    run.put(Bytes::from_static(b"text"), text.clone())?;
+    run.put(b"text", &text)?;
     if call.method == REFUSE {
         let details = Bytes::from_static(b"details");
         return Err(Rejection::Status { code: 9, message: "no".to_owned(), details }.into());
@@ -87,7 +87,8 @@ impl Bench {
     }
 
     fn text(&self) -> Bytes {
-        self.state.snapshot().get(Space::Plugin, b"text").unwrap().unwrap_or_default()
+        let text = self.state.snapshot().get(Space::Plugin, b"text").unwrap();
+        text.map_or_else(Bytes::new, Bytes::from_owner)
     }
 
     /// How many records of sessions the state has.
@@ -318,8 +319,7 @@ fn a_damaged_table_is_no_table() {
         let view = bench.state.snapshot();
         let mut sessions = Writes::new();
         view.scan(Space::Sessions, Range::ALL, &mut |key, record| {
-            let record = Bytes::copy_from_slice(record);
-            sessions.insert(Bytes::copy_from_slice(key), Some(record));
+            sessions.insert(state::Key::from_slice(key), Some(Value::from(record)));
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -330,7 +330,7 @@ fn a_damaged_table_is_no_table() {
             Table::load(&*damaged.snapshot(), LIMITS)
         };
         assert!(loads(&sessions).is_ok(), "it is sound but for what follows");
-        sessions.insert(key, Some(Bytes::from_static(b"?")));
+        sessions.insert(key, Some(Value::from(*b"?")));
         (loads(&sessions), damaged.snapshot())
     };
     for key in [Key::Opened, Key::Session(1), Key::Session(9), Key::Reply(9, 1)] {

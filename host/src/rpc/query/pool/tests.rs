@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quorate_core::state::{Changes, MemoryState, Meta, Range, Space, StateStore, StateView, Visit};
+use quorate_core::state::{
+    Changes, MemoryState, Meta, Range, Space, StateStore, StateView, Value, Visit,
+};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -58,7 +60,7 @@ impl StateView for View {
         self.0.meta()
     }
 
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Fatal> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Value>, Fatal> {
         if key.contains(&SLOW) {
             self.1.waiting.fetch_add(1, Ordering::Relaxed);
             let is_open = self.1.is_open.lock().unwrap();

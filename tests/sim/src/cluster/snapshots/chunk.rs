@@ -1,7 +1,7 @@
 //! The chunks of a snapshot: a simpler encoding than the host's, with the same checks.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use quorate_core::state::{Changes, Space};
+use quorate_core::state::{Changes, Key, Space, Value};
 
 use super::Stream;
 
@@ -20,7 +20,7 @@ pub(super) fn chunks(changes: &Changes) -> Vec<Bytes> {
             let mut out = Vec::new();
             for (space, key, value) in pairs {
                 out.put_u8(space.number());
-                for bytes in [Some(*key), *value].into_iter().flatten() {
+                for bytes in [Some(&key[..]), value.map(|value| &**value)].into_iter().flatten() {
                     out.put_u32(bytes.len() as u32);
                     out.put_slice(bytes);
                 }
@@ -64,7 +64,7 @@ pub(super) fn collect(chunks: &[Bytes]) -> Changes {
                 rest.split_to(len)
             };
             let (key, value) = (next(), next());
-            changes.space_mut(space).insert(key, Some(value));
+            changes.space_mut(space).insert(Key::from_slice(&key), Some(Value::from(&*value)));
         }
     }
     changes
