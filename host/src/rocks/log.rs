@@ -47,7 +47,7 @@ use super::record::{seal, unseal};
 use super::tail::Tail;
 
 /// What gathers in memory before RocksDB makes a table of it.
-const WRITE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// How much a read of several entries fetches ahead.
 const READAHEAD_BYTES: usize = 1024 * 1024;
 

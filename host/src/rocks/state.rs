@@ -46,7 +46,7 @@ const LAYER_HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What was written to a layer when it is frozen, also where it is the same keys again and again:
 /// after a crash, it has to be applied once more.
 const LAYER_WRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What gathers in RocksDB's memory before it makes a table of it. A crash takes at most three of
+/// What gathers in RocksDB's memory before it makes a table of it. A crash takes at most two of
 /// them, and the layers.
 const MEMTABLE_BYTES: usize = 32 * 1024 * 1024;
 /// Blocks, indexes and filters of tables that are kept in memory.
@@ -299,8 +299,8 @@ fn failure(db: &DB, what: &str, error: rocksdb::Error) -> Fatal {
 fn options(buffers: Buffers) -> Options {
     let mut options = super::options();
     options.set_write_buffer_size(buffers.memtable_bytes);
-    // One to fill while two are being written.
-    options.set_max_write_buffer_number(3);
+    // One to fill while the other is being written. Who fills it can wait: that is not apply.
+    options.set_max_write_buffer_number(2);
     // So that a look-up of what is not there seldom has to search one.
     options.set_memtable_whole_key_filtering(true);
     options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_RATIO);
