@@ -32,6 +32,8 @@ struct Numbered {
     current: u64,
     last: u64,
     staged: BTreeMap<u64, Arc<dyn StateStore>>,
+    /// States that others have replaced, to close; that may take a while.
+    replaced: Vec<Arc<dyn StateStore>>,
     /// Folders to remove as soon as nobody reads from them any more.
     retired: Vec<PathBuf>,
 }
@@ -88,6 +90,7 @@ impl States {
             current: number,
             last: number,
             staged: BTreeMap::new(),
+            replaced: Vec::new(),
             retired: Vec::new(),
         };
         Self { folder, current: RwLock::new(state), numbered: Mutex::new(numbered) }
@@ -150,7 +153,10 @@ impl States {
         let mut numbered = self.numbered();
         let missing = || Fatal::msg(format!("the state of number {number} was never staged"));
         let state = numbered.staged.remove(&number).ok_or_else(missing)?;
-        *self.current.write().expect("no holder of this lock panics") = state;
+        let mut current = self.current.write().expect("no holder of this lock panics");
+        let replaced = std::mem::replace(&mut *current, state);
+        drop(current);
+        numbered.replaced.push(replaced);
         let before = std::mem::replace(&mut numbered.current, number);
         self.retire(&mut numbered, before);
         Ok(())
@@ -165,6 +171,8 @@ impl States {
     /// Removes the states that are of no use any more. It may take a while: consensus and apply,
     /// which retire them, do not wait for it.
     pub fn sweep(&self) {
+        let replaced = std::mem::take(&mut self.numbered().replaced);
+        drop(replaced);
         let mut retired = std::mem::take(&mut self.numbered().retired);
         // One that is still being read from is open; its turn comes later, or with a start.
         retired.retain(|folder| !RocksState::remove(folder));

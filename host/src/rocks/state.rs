@@ -28,7 +28,7 @@ mod settle;
 mod tests;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, TryLockError};
 
 use quorate_core::outcome::Fatal;
 use quorate_core::state::{
@@ -41,13 +41,12 @@ use self::pinned::Pinned;
 use self::settle::Settling;
 use super::record::unseal;
 
-/// What a layer takes in memory when it is frozen; there are two of them.
+/// What a layer takes in memory when it is frozen, less the last entry; there are two of them.
 const LAYER_HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What was written to a layer when it is frozen, also where it is the same keys again and again:
-/// after a crash, it has to be applied once more.
+/// What was written to a layer when it is frozen, and RocksDB made to put it on disk, also where it
+/// is the same keys again and again: what is not on disk is applied once more after a crash.
 const LAYER_WRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What gathers in RocksDB's memory before it makes a table of it. A crash takes at most two of
-/// them, and the layers.
+/// What gathers in RocksDB's memory before it makes a table of it, less the last layer.
 const MEMTABLE_BYTES: usize = 32 * 1024 * 1024;
 /// Blocks, indexes and filters of tables that are kept in memory.
 const BLOCK_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -62,8 +61,10 @@ const META_KEY: [u8; 1] = [0];
 /// A state on disk. The folder stays open until its last snapshot is dropped.
 pub struct RocksState {
     current: Arc<Current>,
-    /// The layer that is being written to RocksDB, if any.
+    /// The layer that is being written to RocksDB, if any. Held by who waits for it.
     settling: Mutex<Option<Settling>>,
+    /// What could not be written. Nothing is committed or durable any more.
+    fault: OnceLock<String>,
     buffers: Buffers,
 }
 
@@ -93,35 +94,48 @@ impl RocksState {
                 return Err(Fatal::msg(format!("the state in {} {what}", dir.display())));
             }
         };
-        let frozen = Layer::default();
-        let below = Below { frozen, is_written: true, pinned: Arc::new(pinned) };
-        let view = View { layer: Layer::default(), below: Arc::new(below), meta };
+        let (layer, frozen) = (Layer::default(), Layer::default());
+        let pinned = Arc::new(pinned);
+        let below = Below { frozen, meta: meta.clone(), is_written: true, pinned };
         Ok(Self {
-            current: Arc::new(Current(RwLock::new(Arc::new(view)))),
+            current: Arc::new(Current::new(View { layer, below: Arc::new(below), meta })),
             settling: Mutex::new(None),
+            fault: OnceLock::new(),
             buffers,
         })
     }
 
-    fn settling(&self) -> MutexGuard<'_, Option<Settling>> {
-        self.settling.lock().expect("no holder of this lock panics")
+    fn check(&self) -> Result<(), Fatal> {
+        self.fault.get().map_or(Ok(()), |fault| Err(Fatal::msg(fault.clone())))
+    }
+
+    fn noted<T>(&self, done: Result<T, Fatal>) -> Result<T, Fatal> {
+        // The first one is what counts.
+        done.inspect_err(|fatal| drop(self.fault.set(fatal.to_string())))
     }
 
     /// Takes note of a layer that is written, or could not be. Does not wait.
     fn reap(&self) -> Result<(), Fatal> {
-        // Who holds it waits for a layer, and will be told.
-        let Ok(mut settling) = self.settling.try_lock() else { return Ok(()) };
-        settling.take_if(|settling| settling.is_over()).map_or(Ok(()), Settling::wait)
+        match self.settling.try_lock() {
+            Ok(mut settling) => match settling.take_if(|settling| settling.is_over()) {
+                Some(settling) => self.noted(settling.wait()),
+                None => self.check(),
+            },
+            // Who holds it waits for a layer, and takes note.
+            Err(TryLockError::WouldBlock) => self.check(),
+            Err(TryLockError::Poisoned(_)) => panic!("writing the state has panicked"),
+        }
     }
 
-    /// Has what was committed so far written to RocksDB. Waits for what was frozen before.
-    fn freeze(&self) -> Result<(), Fatal> {
-        let mut settling = self.settling();
+    /// Has what was committed so far written to RocksDB, as soon as what was frozen before is.
+    fn freeze(&self) -> Result<MutexGuard<'_, Option<Settling>>, Fatal> {
+        let mut settling = self.settling.lock().expect("writing the state does not panic");
+        self.check()?;
         if let Some(before) = settling.take() {
-            before.wait()?;
+            self.noted(before.wait())?;
         }
-        *settling = Some(Settling::begin(&self.current)?);
-        Ok(())
+        *settling = self.noted(Settling::begin(&self.current, self.buffers))?;
+        Ok(settling)
     }
 }
 
@@ -138,18 +152,19 @@ impl StateStore for RocksState {
             view.layer.held_bytes() >= self.buffers.held_bytes_max
                 || view.layer.written_bytes() >= self.buffers.written_bytes_max
         });
-        if is_full { self.freeze() } else { Ok(()) }
+        if is_full { self.freeze().map(drop) } else { Ok(()) }
     }
 
     fn flush(&self) -> Result<(), Fatal> {
-        self.freeze()?;
-        if let Some(settling) = self.settling().take() {
-            settling.wait()?;
+        // In one hold: what could not be written is then nobody else's to hear of.
+        let mut settling = self.freeze()?;
+        if let Some(settling) = settling.take() {
+            self.noted(settling.wait())?;
         }
+        drop(settling);
+        let db = Arc::clone(self.current.view().below.pinned.db());
         // Waits until the table is on disk and named in the manifest.
-        let view = self.current.view();
-        let db = view.below.pinned.db();
-        db.flush().map_err(|error| failure(db, "cannot be flushed", error))
+        self.noted(db.flush().map_err(|error| failure(&db, "cannot be flushed", error)))
     }
 }
 
@@ -171,23 +186,35 @@ impl Default for Buffers {
     }
 }
 
-/// The state as of the last commit. Held for the moment that it takes to copy or replace it, or to
-/// write what one entry has changed.
-struct Current(RwLock<Arc<View>>);
+/// The state as of the last commit.
+struct Current {
+    // Held for the moment that it takes to copy or replace it, or while nobody has a snapshot, to
+    // write what one entry has changed.
+    view: RwLock<Arc<View>>,
+    /// Who changes it: apply, and the thread that writes a layer.
+    writer: Mutex<()>,
+}
 
 impl Current {
-    fn view(&self) -> Arc<View> {
-        Arc::clone(&self.0.read().expect("no holder of this lock panics"))
+    fn new(view: View) -> Self {
+        Self { view: RwLock::new(Arc::new(view)), writer: Mutex::new(()) }
     }
 
-    /// Changes it: in place while nobody has a snapshot, else in a copy.
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().expect("no holder of this lock panics"))
+    }
+
+    /// Changes it: in place while nobody has a snapshot, else in a copy, beside who reads.
     fn update<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
-        let mut current = self.0.write().expect("no holder of this lock panics");
+        let _writer = self.writer.lock().expect("no holder of this lock panics");
+        let mut current = self.view.write().expect("no holder of this lock panics");
         if let Some(view) = Arc::get_mut(&mut current) {
             return change(view);
         }
-        let mut view = View::clone(&current);
+        drop(current);
+        let mut view = View::clone(&self.view());
         let changed = change(&mut view);
+        let mut current = self.view.write().expect("no holder of this lock panics");
         let before = std::mem::replace(&mut *current, Arc::new(view));
         drop(current);
         drop(before);
@@ -208,6 +235,8 @@ struct Below {
     /// The layer before. While it is not written, RocksDB lacks it; then it stays for those who
     /// read what was written a while ago.
     frozen: Layer,
+    /// As of the frozen layer.
+    meta: Meta,
     is_written: bool,
     pinned: Arc<Pinned>,
 }
@@ -230,8 +259,10 @@ impl StateView for View {
         if range.is_empty() {
             return Ok(());
         }
-        let Below { frozen, is_written, pinned } = &*self.below;
-        let written = |visit: &mut Visit<'_>| scan(pinned, space, range, visit);
+        let Below { frozen, is_written, pinned, .. } = &*self.below;
+        let is_dead =
+            |key: &[u8]| self.layer.get(space, key).or_else(|| frozen.get(space, key)).is_some();
+        let written = |visit: &mut Visit<'_>| scan(pinned, space, range, &is_dead, visit);
         let below = |visit: &mut Visit<'_>| match is_written {
             true => written(visit),
             false => frozen.scan_over(written, space, range, visit),
@@ -240,11 +271,13 @@ impl StateView for View {
     }
 }
 
-/// What RocksDB has of a range that is not empty.
+/// What RocksDB has of a range that is not empty. Of a key that is dead, as a layer knows better,
+/// it does not matter whether its record is sound.
 fn scan(
     pinned: &Pinned,
     space: Space,
     range: Range<'_>,
+    is_dead: &dyn Fn(&[u8]) -> bool,
     visit: &mut Visit<'_>,
 ) -> Result<(), Fatal> {
     let db = pinned.db();
@@ -258,9 +291,11 @@ fn scan(
     let step = if range.reverse { DBRawIterator::prev } else { DBRawIterator::next };
     start(&mut pairs);
     while let Some((key, record)) = pairs.item() {
-        let value = unseal(key, record).ok_or_else(|| damaged(db, key))?;
-        if visit(&key[1..], value).is_break() {
-            return Ok(());
+        match unseal(key, record) {
+            Some(value) if visit(&key[1..], value).is_break() => return Ok(()),
+            Some(_) => {}
+            None if is_dead(&key[1..]) => {}
+            None => return Err(damaged(db, key)),
         }
         step(&mut pairs);
     }
@@ -299,7 +334,8 @@ fn failure(db: &DB, what: &str, error: rocksdb::Error) -> Fatal {
 fn options(buffers: Buffers) -> Options {
     let mut options = super::options();
     options.set_write_buffer_size(buffers.memtable_bytes);
-    // One to fill while the other is being written. Who fills it can wait: that is not apply.
+    // One to fill while the other is being written. Who fills it waits; apply does only if the next
+    // layer is full before that.
     options.set_max_write_buffer_number(2);
     // So that a look-up of what is not there seldom has to search one.
     options.set_memtable_whole_key_filtering(true);

@@ -1,7 +1,8 @@
 //! How a frozen layer gets into RocksDB: as one batch, by a thread that ends with it.
 //!
 //! The view reads through it until it has it from RocksDB, so a reader sees the same state before,
-//! between and after. What fails is said to whoever waits; the layer stays where it is.
+//! between and after. What fails is said to who next
+//! commits or waits, and to all after; the layer stays where it is.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -9,34 +10,42 @@ use std::thread::{self, JoinHandle};
 use anyhow::Context as _;
 use quorate_core::outcome::Fatal;
 use quorate_core::state::{Layer, Meta, Space};
-use rocksdb::{DB, WriteBatch, WriteOptions};
+use rocksdb::{DB, FlushOptions, WriteBatch, WriteOptions};
 
 use super::pinned::Pinned;
-use super::{Below, Current, META_KEY, failure, pair_key};
+use super::{Below, Buffers, Current, META_KEY, failure, pair_key};
 use crate::rocks::record::seal;
 
 /// A layer that is being written.
 pub(super) struct Settling(Option<JoinHandle<Result<(), Fatal>>>);
 
 impl Settling {
-    /// Freezes the layer of the view, and begins to write it. Refused after one that could not be
-    /// written.
-    pub(super) fn begin(current: &Arc<Current>) -> Result<Self, Fatal> {
-        let meta = current.update(|view| {
-            if !view.below.is_written {
+    /// Freezes the layer of the view, and begins to write it; none if RocksDB has all there is.
+    /// What was frozen before must be written.
+    pub(super) fn begin(current: &Arc<Current>, buffers: Buffers) -> Result<Option<Self>, Fatal> {
+        let before = current.update(|view| {
+            assert!(view.below.is_written, "a layer is frozen while another one is");
+            if view.meta == view.below.meta && view.layer.written_bytes() == 0 {
                 return None;
             }
-            let frozen = std::mem::take(&mut view.layer);
-            let pinned = Arc::clone(&view.below.pinned);
-            view.below = Arc::new(Below { frozen, is_written: false, pinned });
-            Some(view.meta.clone())
+            let below = Below {
+                frozen: std::mem::take(&mut view.layer),
+                meta: view.meta.clone(),
+                is_written: false,
+                pinned: Arc::clone(&view.below.pinned),
+            };
+            Some(std::mem::replace(&mut view.below, Arc::new(below)))
         });
-        let meta = meta.ok_or_else(|| Fatal::msg("the state could not be written before"))?;
+        let Some(before) = before else { return Ok(None) };
         let current = Arc::clone(current);
         let thread = thread::Builder::new().name("state".to_owned());
-        let writing = thread.spawn(move || write(&current, &meta));
+        let writing = thread.spawn(move || {
+            // A whole layer, which takes its time: not on apply's thread.
+            drop(before);
+            write(&current, buffers)
+        });
         let writing = writing.context("starting a thread that writes the state");
-        Ok(Self(Some(writing.map_err(|error| Fatal::new("writing the state", error))?)))
+        Ok(Some(Self(Some(writing.map_err(|error| Fatal::new("writing the state", error))?))))
     }
 
     /// Whether it is written, or has failed.
@@ -61,12 +70,21 @@ impl Drop for Settling {
     }
 }
 
-fn write(current: &Current, meta: &Meta) -> Result<(), Fatal> {
+fn write(current: &Current, buffers: Buffers) -> Result<(), Fatal> {
     let below = Arc::clone(&current.view().below);
     let db = below.pinned.db();
-    put(db, &below.frozen, meta)?;
-    let (frozen, pinned) = (below.frozen.clone(), Arc::new(Pinned::of(db)));
-    current.update(|view| view.below = Arc::new(Below { frozen, is_written: true, pinned }));
+    put(db, &below.frozen, &below.meta)?;
+    if below.frozen.written_bytes() >= buffers.written_bytes_max {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        db.flush_opt(&options).map_err(|error| failure(db, "cannot be flushed", error))?;
+    }
+    // One that an entry has made huge is not kept for those who read.
+    let is_kept = below.frozen.held_bytes() <= 2 * buffers.held_bytes_max;
+    let frozen = if is_kept { below.frozen.clone() } else { Layer::default() };
+    let (meta, pinned) = (below.meta.clone(), Arc::new(Pinned::of(db)));
+    let written = Below { frozen, meta, is_written: true, pinned };
+    current.update(|view| view.below = Arc::new(written));
     Ok(())
 }
 

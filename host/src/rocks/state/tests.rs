@@ -172,6 +172,90 @@ fn layers_and_rocksdb_are_one_state() {
     }
 }
 
+/// As it is while the frozen layer is not written: no thread begins to.
+#[test]
+fn a_frozen_layer_is_read_through() {
+    let dir = TempDir::new().unwrap();
+    let (state, model) = (RocksState::open(dir.path()).unwrap(), MemoryState::new());
+    let commit = |changes: Changes, index: u64| {
+        state.commit(&changes, meta(index)).unwrap();
+        model.commit(&changes, meta(index)).unwrap();
+    };
+    let all = |value: u8| -> Changes {
+        let pair = |key: u8| (Key::from_slice(&[key; 2]), Some(Value::from([value])));
+        Changes::from((0..12).map(pair).collect::<Writes>())
+    };
+    let some = |first: u8, value: Option<u8>| -> Changes {
+        let pair = |key: u8| (Key::from_slice(&[key; 2]), value.map(|value| Value::from([value])));
+        Changes::from((first..12).step_by(3).map(pair).collect::<Writes>())
+    };
+    commit(all(1), 1);
+    state.flush().unwrap();
+    commit(some(0, Some(2)), 2);
+    commit(some(1, None), 3);
+    state.current.update(|view| {
+        let (frozen, pinned) = (std::mem::take(&mut view.layer), Arc::clone(&view.below.pinned));
+        view.below = Arc::new(Below { frozen, meta: view.meta.clone(), is_written: false, pinned });
+    });
+    commit(some(1, Some(4)), 4);
+    commit(some(6, None), 5);
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..500 {
+        same(&*state.snapshot(), &*model.snapshot(), &mut random);
+    }
+}
+
+#[test]
+fn a_flush_has_what_was_committed_before_it() {
+    let dir = TempDir::new().unwrap();
+    let state = RocksState::open_with(dir.path(), small(4 * 1024)).unwrap();
+    std::thread::scope(|scope| {
+        let commits = scope.spawn(|| {
+            for index in 1..=3_000 {
+                state
+                    .commit(&writes(&[(b"a", Some(&[7; 100])), (b"b", None)]), meta(index))
+                    .unwrap();
+            }
+        });
+        while !commits.is_finished() {
+            let applied = state.snapshot().meta().applied;
+            state.flush().unwrap();
+            let view = state.current.view();
+            let found = get(&Pinned::of(view.below.pinned.db()), &META_KEY).unwrap();
+            let flushed = found.map_or_else(Meta::default, |body| Meta::decode(&body).unwrap());
+            assert!(flushed.applied >= applied, "{flushed:?} {applied:?}");
+        }
+    });
+}
+
+#[test]
+fn nothing_follows_what_could_not_be_written() {
+    let dir = TempDir::new().unwrap();
+    let state = RocksState::open(dir.path()).unwrap();
+    state.commit(&writes(&[(b"a", Some(b"1"))]), meta(1)).unwrap();
+    error::<()>(state.noted(Err(Fatal::msg("no disk"))));
+    assert_eq!(error(state.commit(&Changes::default(), meta(2))), "no disk");
+    assert_eq!(error(state.flush()), "no disk");
+    assert_eq!(state.snapshot().meta(), &meta(1));
+    drop(state);
+    assert_eq!(RocksState::open(dir.path()).unwrap().snapshot().meta(), &Meta::default());
+}
+
+#[test]
+fn damage_to_what_was_overwritten_is_none() {
+    let dir = TempDir::new().unwrap();
+    let state = RocksState::open(dir.path()).unwrap();
+    state.commit(&writes(&[(b"a", Some(b"1")), (b"b", Some(b"2"))]), meta(1)).unwrap();
+    for key in [b"a", b"b"] {
+        plant(&state, &pair_key(Space::Plugin, key), |record| *record.last_mut().unwrap() ^= 1);
+    }
+    // A view that has it.
+    state.commit(&Changes::default(), meta(2)).unwrap();
+    state.flush().unwrap();
+    state.commit(&writes(&[(b"a", Some(b"3")), (b"b", None)]), meta(3)).unwrap();
+    assert_eq!(pairs(&*state.snapshot(), Range::ALL), [(b"a".to_vec(), b"3".to_vec())]);
+}
+
 fn same(view: &dyn StateView, expected: &dyn StateView, random: &mut fastrand::Rng) {
     assert_eq!(view.meta(), expected.meta());
     for space in Space::ALL {
