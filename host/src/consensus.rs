@@ -444,7 +444,8 @@ impl<S> Effects<S> {
             self.queued_left -= 1;
             return Some(work);
         }
-        // It is not the disk that takes its time.
+        // It is the plugin that takes its time, or the disk of the state, as on apply's own thread:
+        // not that of the log, which others wait for.
         self.outputs.pulse.end();
         let begun = Instant::now();
         let tried = self.outputs.apply.try_step(work);

@@ -16,6 +16,11 @@ impl<T: Send + 'static> Worker<T> {
         Ok(Self { handle: Some(handle) })
     }
 
+    /// Whether it is over, so that [`join`](Self::join) does not wait.
+    pub fn is_over(&self) -> bool {
+        self.handle.as_ref().is_some_and(thread::JoinHandle::is_finished)
+    }
+
     /// Waits for the thread's result. A panic there goes on here.
     pub fn join(mut self) -> T {
         let handle = self.handle.take().expect("joined only once, since joining consumes");

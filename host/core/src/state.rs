@@ -99,7 +99,8 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Applies the writes of one entry, to all spaces, and its meta, at once or not at all. Not
     /// durable on return: after a crash the state is that of this or an earlier commit, and the log
-    /// has the rest.
+    /// has the rest. After an error nothing more may be committed; what failed may be seen, and is
+    /// never durable.
     fn commit(&self, changes: &Changes, meta: Meta) -> Result<(), Fatal>;
 
     /// Makes all commits so far durable.

@@ -19,7 +19,7 @@
 //! other). And a table is synced before the manifest, which names it, is. The log then has what is
 //! missing.
 //!
-//! [`settle`]: settle::Settling
+//! [`settle`]: settle::begin
 
 mod builder;
 mod pinned;
@@ -41,7 +41,8 @@ use self::pinned::Pinned;
 use self::settle::Settling;
 use super::record::unseal;
 
-/// What a layer takes in memory when it is frozen, less the last entry; there are two of them.
+/// What a layer takes in memory when it is frozen, less the last entry. There are two of them, and
+/// for a moment what RocksDB is handed; and those that a view holds on to.
 const LAYER_HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What was written to a layer when it is frozen, and RocksDB made to put it on disk, also where it
 /// is the same keys again and again: what is not on disk is applied once more after a crash.
@@ -54,6 +55,8 @@ const BLOCK_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 /// How much of a memtable its filter takes: 16 bits for each 200 bytes.
 const MEMTABLE_FILTER_RATIO: f64 = 0.01;
+
+const UNPOISONED: &str = "writing the state does not panic";
 
 /// No space has this number.
 const META_KEY: [u8; 1] = [0];
@@ -118,23 +121,23 @@ impl RocksState {
     fn reap(&self) -> Result<(), Fatal> {
         match self.settling.try_lock() {
             Ok(mut settling) => match settling.take_if(|settling| settling.is_over()) {
-                Some(settling) => self.noted(settling.wait()),
+                Some(settling) => self.noted(settling.join()),
                 None => self.check(),
             },
             // Who holds it waits for a layer, and takes note.
             Err(TryLockError::WouldBlock) => self.check(),
-            Err(TryLockError::Poisoned(_)) => panic!("writing the state has panicked"),
+            Err(TryLockError::Poisoned(_)) => panic!("{UNPOISONED}"),
         }
     }
 
     /// Has what was committed so far written to RocksDB, as soon as what was frozen before is.
     fn freeze(&self) -> Result<MutexGuard<'_, Option<Settling>>, Fatal> {
-        let mut settling = self.settling.lock().expect("writing the state does not panic");
+        let mut settling = self.settling.lock().expect(UNPOISONED);
         self.check()?;
         if let Some(before) = settling.take() {
-            self.noted(before.wait())?;
+            self.noted(before.join())?;
         }
-        *settling = self.noted(Settling::begin(&self.current, self.buffers))?;
+        *settling = self.noted(settle::begin(&self.current, self.buffers))?;
         Ok(settling)
     }
 }
@@ -159,7 +162,7 @@ impl StateStore for RocksState {
         // In one hold: what could not be written is then nobody else's to hear of.
         let mut settling = self.freeze()?;
         if let Some(settling) = settling.take() {
-            self.noted(settling.wait())?;
+            self.noted(settling.join())?;
         }
         drop(settling);
         let db = Arc::clone(self.current.view().below.pinned.db());
@@ -206,7 +209,7 @@ impl Current {
 
     /// Changes it: in place while nobody has a snapshot, else in a copy, beside who reads.
     fn update<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
-        let _writer = self.writer.lock().expect("no holder of this lock panics");
+        let writer = self.writer.lock().expect("no holder of this lock panics");
         let mut current = self.view.write().expect("no holder of this lock panics");
         if let Some(view) = Arc::get_mut(&mut current) {
             return change(view);
@@ -217,6 +220,7 @@ impl Current {
         let mut current = self.view.write().expect("no holder of this lock panics");
         let before = std::mem::replace(&mut *current, Arc::new(view));
         drop(current);
+        drop(writer);
         drop(before);
         changed
     }
@@ -230,10 +234,23 @@ struct View {
     meta: Meta,
 }
 
+impl View {
+    /// Begins another layer, over this one. Returns what this one lay over.
+    fn freeze(&mut self) -> Arc<Below> {
+        let below = Below {
+            frozen: std::mem::take(&mut self.layer),
+            meta: self.meta.clone(),
+            is_written: false,
+            pinned: Arc::clone(&self.below.pinned),
+        };
+        std::mem::replace(&mut self.below, Arc::new(below))
+    }
+}
+
 /// All that the layer lies over.
 struct Below {
-    /// The layer before. While it is not written, RocksDB lacks it; then it stays for those who
-    /// read what was written a while ago.
+    /// The layer before. While it is not written, RocksDB lacks it; then it stays for look-ups of
+    /// what was written a while ago, if it is not huge.
     frozen: Layer,
     /// As of the frozen layer.
     meta: Meta,
@@ -260,8 +277,11 @@ impl StateView for View {
             return Ok(());
         }
         let Below { frozen, is_written, pinned, .. } = &*self.below;
-        let is_dead =
-            |key: &[u8]| self.layer.get(space, key).or_else(|| frozen.get(space, key)).is_some();
+        let is_dead = |key: &[u8]| {
+            // One that is written is not shown here: RocksDB's record is what counts.
+            let is_in_frozen = !is_written && frozen.get(space, key).is_some();
+            is_in_frozen || self.layer.get(space, key).is_some()
+        };
         let written = |visit: &mut Visit<'_>| scan(pinned, space, range, &is_dead, visit);
         let below = |visit: &mut Visit<'_>| match is_written {
             true => written(visit),

@@ -136,3 +136,74 @@ pub(crate) fn merge<'a>(
     }
     Ok(deleted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MemoryState, Meta, StateStore as _};
+    use super::*;
+
+    fn changes(pairs: &[(&str, Option<&str>)]) -> Changes {
+        let write = |&(key, value): &(&str, Option<&str>)| {
+            (Key::from_slice(key.as_bytes()), value.map(|value| Value::from(value.as_bytes())))
+        };
+        Changes { plugin: pairs.iter().map(write).collect(), ..Changes::default() }
+    }
+
+    #[test]
+    fn what_is_replaced_is_written_and_not_held() {
+        let mut layer = Layer::default();
+        layer.write(&changes(&[("a", Some("12345")), ("b", Some(""))]));
+        let once = 2 * PAIR_OVERHEAD_BYTES + 7;
+        assert_eq!((layer.held_bytes(), layer.written_bytes()), (once, once));
+        layer.write(&changes(&[("a", None)]));
+        assert_eq!(layer.held_bytes(), once - 5, "a deletion is known, too");
+        assert_eq!(layer.written_bytes(), once + PAIR_OVERHEAD_BYTES + 1);
+        assert_eq!(layer.get(Space::Plugin, b"a"), Some(None));
+        assert_eq!(layer.get(Space::Sessions, b"a"), None);
+    }
+
+    #[test]
+    fn a_clone_does_not_move() {
+        let mut layer = Layer::default();
+        layer.write(&changes(&[("a", Some("1"))]));
+        let before = layer.clone();
+        layer.write(&changes(&[("a", None), ("b", Some("2"))]));
+        assert_eq!(
+            before.get(Space::Plugin, b"a").flatten().map(|value| &**value),
+            Some(&b"1"[..])
+        );
+        assert_eq!(before.iter(Space::Plugin).count(), 1);
+    }
+
+    #[test]
+    fn a_scan_shows_both_and_ends_where_it_is_told() {
+        let below = MemoryState::new();
+        let base = [("a", Some("0")), ("c", Some("0")), ("d", Some("0")), ("f", Some("0"))];
+        below.commit(&changes(&base), Meta::default()).expect("in memory");
+        let below = below.snapshot();
+        let mut layer = Layer::default();
+        layer.write(&changes(&[("b", Some("1")), ("c", None), ("d", Some("1")), ("g", None)]));
+        let shown = |lo: &str, hi: Option<&str>, reverse: bool, limit: usize| {
+            let range = Range { lo: lo.as_bytes(), hi: hi.map(str::as_bytes), reverse };
+            let mut shown = String::new();
+            let mut visit = |key: &[u8], value: &[u8]| {
+                shown += &String::from_utf8_lossy(&[key, value].concat());
+                if shown.len() < 2 * limit {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            };
+            let scan = |visit: &mut Visit<'_>| below.scan(Space::Plugin, range, visit);
+            layer.scan_over(scan, Space::Plugin, range, &mut visit).expect("in memory");
+            shown
+        };
+        assert_eq!(shown("", None, false, 9), "a0b1d1f0");
+        assert_eq!(shown("", None, true, 9), "f0d1b1a0");
+        assert_eq!(shown("", None, false, 2), "a0b1");
+        assert_eq!(shown("", None, true, 1), "f0");
+        assert_eq!(shown("b", Some("d"), false, 9), "b1");
+        assert_eq!(shown("c", Some("e"), true, 9), "d1");
+        assert_eq!(shown("g", None, false, 9), "");
+    }
+}

@@ -1,11 +1,10 @@
 //! How a frozen layer gets into RocksDB: as one batch, by a thread that ends with it.
 //!
 //! The view reads through it until it has it from RocksDB, so a reader sees the same state before,
-//! between and after. What fails is said to who next
-//! commits or waits, and to all after; the layer stays where it is.
+//! between and after. What fails is said to who next commits or waits, and to all after; the layer
+//! stays where it is.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
 use quorate_core::outcome::Fatal;
@@ -15,59 +14,30 @@ use rocksdb::{DB, FlushOptions, WriteBatch, WriteOptions};
 use super::pinned::Pinned;
 use super::{Below, Buffers, Current, META_KEY, failure, pair_key};
 use crate::rocks::record::seal;
+use crate::threads::Worker;
 
-/// A layer that is being written.
-pub(super) struct Settling(Option<JoinHandle<Result<(), Fatal>>>);
+/// A layer that is being written. Dropped, it is waited for: it holds the folder open.
+pub(super) type Settling = Worker<Result<(), Fatal>>;
 
-impl Settling {
-    /// Freezes the layer of the view, and begins to write it; none if RocksDB has all there is.
-    /// What was frozen before must be written.
-    pub(super) fn begin(current: &Arc<Current>, buffers: Buffers) -> Result<Option<Self>, Fatal> {
-        let before = current.update(|view| {
-            assert!(view.below.is_written, "a layer is frozen while another one is");
-            if view.meta == view.below.meta && view.layer.written_bytes() == 0 {
-                return None;
-            }
-            let below = Below {
-                frozen: std::mem::take(&mut view.layer),
-                meta: view.meta.clone(),
-                is_written: false,
-                pinned: Arc::clone(&view.below.pinned),
-            };
-            Some(std::mem::replace(&mut view.below, Arc::new(below)))
-        });
-        let Some(before) = before else { return Ok(None) };
-        let current = Arc::clone(current);
-        let thread = thread::Builder::new().name("state".to_owned());
-        let writing = thread.spawn(move || {
-            // A whole layer, which takes its time: not on apply's thread.
-            drop(before);
-            write(&current, buffers)
-        });
-        let writing = writing.context("starting a thread that writes the state");
-        Ok(Some(Self(Some(writing.map_err(|error| Fatal::new("writing the state", error))?))))
-    }
-
-    /// Whether it is written, or has failed.
-    pub(super) fn is_over(&self) -> bool {
-        self.0.as_ref().is_some_and(JoinHandle::is_finished)
-    }
-
-    /// Until it is in RocksDB.
-    pub(super) fn wait(mut self) -> Result<(), Fatal> {
-        let writing = self.0.take().expect("it is waited for once");
-        writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
-impl Drop for Settling {
-    /// It holds the folder open.
-    fn drop(&mut self) {
-        if let Some(writing) = self.0.take() {
-            // Nobody is left who could be told; the log has what is missing.
-            drop(writing.join());
+/// Freezes the layer of the view, and begins to write it; none if RocksDB has all there is. What was
+/// frozen before must be written.
+pub(super) fn begin(current: &Arc<Current>, buffers: Buffers) -> Result<Option<Settling>, Fatal> {
+    let before = current.update(|view| {
+        assert!(view.below.is_written, "a layer is frozen while another one is");
+        if view.meta == view.below.meta && view.layer.written_bytes() == 0 {
+            return None;
         }
-    }
+        Some(view.freeze())
+    });
+    let Some(before) = before else { return Ok(None) };
+    let current = Arc::clone(current);
+    let settling = Worker::start("state".to_owned(), move || {
+        // A whole layer, which takes its time: not on apply's thread.
+        drop(before);
+        write(&current, buffers)
+    });
+    let settling = settling.context("starting a thread");
+    settling.map(Some).map_err(|error| Fatal::new("the state cannot be written", error))
 }
 
 fn write(current: &Current, buffers: Buffers) -> Result<(), Fatal> {

@@ -15,7 +15,7 @@ fn error<T>(result: Result<T, Fatal>) -> String {
     result.err().expect("must be refused").to_string()
 }
 
-/// So that little is much.
+/// So that little is much; RocksDB takes no less than 64 KiB.
 fn small(bytes: usize) -> Buffers {
     Buffers { held_bytes_max: bytes, written_bytes_max: 2 * bytes, memtable_bytes: bytes }
 }
@@ -193,10 +193,7 @@ fn a_frozen_layer_is_read_through() {
     state.flush().unwrap();
     commit(some(0, Some(2)), 2);
     commit(some(1, None), 3);
-    state.current.update(|view| {
-        let (frozen, pinned) = (std::mem::take(&mut view.layer), Arc::clone(&view.below.pinned));
-        view.below = Arc::new(Below { frozen, meta: view.meta.clone(), is_written: false, pinned });
-    });
+    drop(state.current.update(View::freeze));
     commit(some(1, Some(4)), 4);
     commit(some(6, None), 5);
     let mut random = fastrand::Rng::with_seed(1);
@@ -217,7 +214,9 @@ fn a_flush_has_what_was_committed_before_it() {
                     .unwrap();
             }
         });
-        while !commits.is_finished() {
+        let mut rounds = 0;
+        while !commits.is_finished() || rounds == 0 {
+            rounds += 1;
             let applied = state.snapshot().meta().applied;
             state.flush().unwrap();
             let view = state.current.view();
@@ -230,15 +229,27 @@ fn a_flush_has_what_was_committed_before_it() {
 
 #[test]
 fn nothing_follows_what_could_not_be_written() {
-    let dir = TempDir::new().unwrap();
-    let state = RocksState::open(dir.path()).unwrap();
-    state.commit(&writes(&[(b"a", Some(b"1"))]), meta(1)).unwrap();
-    error::<()>(state.noted(Err(Fatal::msg("no disk"))));
-    assert_eq!(error(state.commit(&Changes::default(), meta(2))), "no disk");
-    assert_eq!(error(state.flush()), "no disk");
-    assert_eq!(state.snapshot().meta(), &meta(1));
-    drop(state);
-    assert_eq!(RocksState::open(dir.path()).unwrap().snapshot().meta(), &Meta::default());
+    type Act = fn(&RocksState) -> Result<(), Fatal>;
+    let commit: Act = |state| state.commit(&Changes::default(), meta(2));
+    let flush: Act = |state| state.flush();
+    // Whoever hears of it first.
+    for acts in [[commit, flush], [flush, commit]] {
+        let dir = TempDir::new().unwrap();
+        let state = RocksState::open(dir.path()).unwrap();
+        state.commit(&writes(&[(b"a", Some(b"1"))]), meta(1)).unwrap();
+        drop(state.current.update(View::freeze));
+        let failing = Settling::start("state".to_owned(), || Err(Fatal::msg("no disk"))).unwrap();
+        while !failing.is_over() {
+            std::thread::yield_now();
+        }
+        *state.settling.lock().unwrap() = Some(failing);
+        for act in acts {
+            assert_eq!(error(act(&state)), "no disk");
+        }
+        assert_eq!(state.snapshot().meta(), &meta(1));
+        drop(state);
+        assert_eq!(RocksState::open(dir.path()).unwrap().snapshot().meta(), &Meta::default());
+    }
 }
 
 #[test]
@@ -249,11 +260,26 @@ fn damage_to_what_was_overwritten_is_none() {
     for key in [b"a", b"b"] {
         plant(&state, &pair_key(Space::Plugin, key), |record| *record.last_mut().unwrap() ^= 1);
     }
-    // A view that has it.
-    state.commit(&Changes::default(), meta(2)).unwrap();
-    state.flush().unwrap();
-    state.commit(&writes(&[(b"a", Some(b"3")), (b"b", None)]), meta(3)).unwrap();
-    assert_eq!(pairs(&*state.snapshot(), Range::ALL), [(b"a".to_vec(), b"3".to_vec())]);
+    // A view that has it, and the layer that was written before.
+    state.current.update(|view| {
+        let Below { frozen, meta, pinned, .. } = &*view.below;
+        let (frozen, meta) = (frozen.clone(), meta.clone());
+        let pinned = Arc::new(Pinned::of(pinned.db()));
+        view.below = Arc::new(Below { frozen, meta, is_written: true, pinned });
+    });
+    for reverse in [false, true] {
+        let view = state.snapshot();
+        let scanned = view.scan(Space::Plugin, Range { reverse, ..Range::ALL }, &mut |_, _| {
+            ControlFlow::Continue(())
+        });
+        assert!(error(scanned).contains("is damaged"), "and not left out");
+    }
+    let changes = writes(&[(b"a", Some(b"3")), (b"b", None)]);
+    state.commit(&changes, meta(2)).unwrap();
+    let expected = [(b"a".to_vec(), b"3".to_vec())];
+    assert_eq!(pairs(&*state.snapshot(), Range::ALL), expected);
+    drop(state.current.update(View::freeze));
+    assert_eq!(pairs(&*state.snapshot(), Range::ALL), expected, "nor while that is written");
 }
 
 fn same(view: &dyn StateView, expected: &dyn StateView, random: &mut fastrand::Rng) {
@@ -279,23 +305,44 @@ fn same(view: &dyn StateView, expected: &dyn StateView, random: &mut fastrand::R
 }
 
 const CRASH_DIR: &str = "QUORATE_CRASH_DIR";
+const CRASH_LAYERS: &str = "QUORATE_CRASH_LAYERS";
 const CRASH_KEYS: u8 = 20;
 /// Small, so that the process dies among flushes and compactions.
 const CRASH_BUFFER_BYTES: usize = 128 * 1024;
+/// Commits between two flushes.
+const CRASH_FLUSH: u64 = 60;
+
+/// Every other commit deletes the odd keys.
+fn is_there(key: u8, index: u64) -> bool {
+    index.is_multiple_of(2) || key.is_multiple_of(2)
+}
 
 /// The process that `a_killed_process_leaves_a_whole_commit` starts and kills; on its own, nothing.
-/// Commits without end: every commit writes its index to all keys.
+/// Commits without end: every commit writes its index to all keys, or deletes the odd ones.
 #[test]
 fn commits_until_killed() {
     let Some(dir) = std::env::var_os(CRASH_DIR) else { return };
-    let state = RocksState::open_with(Path::new(&dir), small(CRASH_BUFFER_BYTES)).unwrap();
+    // A layer of some commits, which RocksDB is then made to put on disk; or one of each commit,
+    // some of which RocksDB puts into one table.
+    let small = small(CRASH_BUFFER_BYTES);
+    let buffers = if std::env::var_os(CRASH_LAYERS).is_some() {
+        small
+    } else {
+        Buffers { held_bytes_max: 1, written_bytes_max: usize::MAX, ..small }
+    };
+    let state = RocksState::open_with(Path::new(&dir), buffers).unwrap();
     let applied = state.snapshot().meta().applied.index;
     for index in applied + 1.. {
         let value = Value::from(index.to_le_bytes().repeat(100));
-        let pair = |key| (Key::from_slice(&[key]), Some(Value::clone(&value)));
+        let is_there = |key| is_there(key, index);
+        let pair = |key| (Key::from_slice(&[key]), is_there(key).then(|| Value::clone(&value)));
         let plugin: Writes = (0..CRASH_KEYS).map(pair).collect();
         state.commit(&Changes { sessions: plugin.clone(), plugin }, meta(index)).unwrap();
         writeln!(std::io::stdout(), "committed {index}").unwrap();
+        if index.is_multiple_of(CRASH_FLUSH) {
+            state.flush().unwrap();
+            writeln!(std::io::stdout(), "flushed {index}").unwrap();
+        }
     }
 }
 
@@ -304,32 +351,41 @@ fn a_killed_process_leaves_a_whole_commit() {
     let dir = TempDir::new().unwrap();
     let (_, module) = module_path!().split_once("::").unwrap();
     let mut applied = 0;
-    for commits in [300, 437, 561] {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+    for (lines, has_layers) in [(300, true), (437, false), (561, false)] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
             .args([&format!("{module}::commits_until_killed"), "--exact", "--nocapture"])
             .env(CRASH_DIR, dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            .stdout(Stdio::piped());
+        if has_layers {
+            child.env(CRASH_LAYERS, "");
+        }
+        let mut child = child.spawn().unwrap();
         // Held until the kill: a closed pipe would let the child panic, and so close its state.
-        let mut committed =
-            lines.map_while(Result::ok).filter(|line| line.starts_with("committed"));
-        assert_eq!(committed.by_ref().take(commits).count(), commits);
+        let mut said = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok)
+            .filter(|line| line.starts_with("committed") || line.starts_with("flushed"));
+        let heard: Vec<_> = said.by_ref().take(lines).collect();
+        assert_eq!(heard.len(), lines);
         child.kill().unwrap();
         child.wait().unwrap();
 
+        let flushed = heard.iter().filter_map(|line| line.strip_prefix("flushed ")).next_back();
+        let flushed: u64 = flushed.expect("it flushes now and then").parse().unwrap();
         let view = RocksState::open(dir.path()).unwrap().snapshot();
         let index = view.meta().applied.index;
-        assert!(index > applied, "what was flushed is kept");
+        assert!(flushed > applied && index >= flushed, "what was flushed is kept");
         assert_eq!(view.meta(), &meta(index));
         let pairs = pairs(&*view, Range::ALL);
-        assert_eq!(pairs.len(), usize::from(CRASH_KEYS));
+        let keys = (0..CRASH_KEYS).filter(|key| is_there(*key, index)).count();
+        assert_eq!(pairs.len(), keys, "deletions torn apart {index}");
         let expected = index.to_le_bytes().repeat(100);
         assert!(pairs.iter().all(|(_, value)| *value == expected), "torn commit {index}");
         for key in 0..CRASH_KEYS {
             let session = view.get(Space::Sessions, &[key]).unwrap();
-            assert_eq!(session.as_deref(), Some(&expected[..]), "spaces torn apart {index}");
+            let expected = is_there(key, index).then_some(&expected[..]);
+            assert_eq!(session.as_deref(), expected, "spaces torn apart {index}");
         }
         applied = index;
     }

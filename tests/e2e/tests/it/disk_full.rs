@@ -12,8 +12,10 @@ use tonic::Code;
 
 use crate::witness::Witness;
 
-/// Room for the files that a log and a state begin with, and for the load of a test.
-const DISK_MEBIBYTES: u32 = 48;
+/// Room for the files that a log and a state begin with, and for the load of a test; less than what
+/// a write-ahead file takes ahead if it can, as a node would not notice a full disk before that is
+/// used up.
+const DISK_MEBIBYTES: u32 = 32;
 /// Calls that are answered between two faults.
 const CALLS: usize = 200;
 /// What must be free on such a disk: five percent.
