@@ -19,8 +19,8 @@ use crate::threads::Worker;
 /// A layer that is being written. Dropped, it is waited for: it holds the folder open.
 pub(super) type Settling = Worker<Result<(), Fatal>>;
 
-/// Freezes the layer of the view, and begins to write it; none if RocksDB has all there is. What was
-/// frozen before must be written.
+/// Freezes the layer of the view, and begins to write it; none if RocksDB has all there is. What
+/// was frozen before must be written.
 pub(super) fn begin(current: &Arc<Current>, buffers: Buffers) -> Result<Option<Settling>, Fatal> {
     let before = current.update(|view| {
         assert!(view.below.is_written, "a layer is frozen while another one is");
