@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_e2e::cluster::{Cluster, Log};
@@ -20,6 +19,8 @@ const KEYS: u64 = 100;
 const REQUEST_BYTES_MAX: usize = 3 * 1024 * 1024 / 2;
 const COMMANDS_MAX: u64 = 16_384;
 const BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Looks in a row that see nothing more sent, when a node is taken to hold commands back.
+const LOOKS: u32 = 30;
 
 /// A put whose value is its number.
 fn numbered(id: u64) -> PipelineCommand {
@@ -84,12 +85,12 @@ async fn what_a_node_has_no_room_for_is_held_back_and_not_lost() {
         }
     });
     // Nobody reads: the node answers what the connection takes, and then reads no more itself.
-    let mut last = 0;
+    let (mut last, mut looks) = (0, 0);
     wait::eventually("the node to hold commands back", wait::LONG, async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
         let now = sent.load(Ordering::Relaxed);
         let before = std::mem::replace(&mut last, now);
-        if now > 0 && now == before { Ok(()) } else { Err(format!("{now} after {before}")) }
+        looks = if now == before { looks + 1 } else { 0 };
+        if now > 0 && looks >= LOOKS { Ok(()) } else { Err(format!("{now} after {before}")) }
     })
     .await;
     assert!(last < COMMANDS, "it took all of them");
